@@ -1,0 +1,153 @@
+"""Upstreams → Envoy clusters and their endpoints.
+
+A cluster's name ends in a hash of its content, so a cluster never changes under its name: a refused
+one is never one that live routes use. An upstream named by IP address gets its endpoint by EDS, one
+named by DNS is resolved by Envoy.
+"""
+
+from __future__ import annotations
+
+from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from envoy.config.core.v3.base_pb2 import DataSource, TransportSocket
+from envoy.config.core.v3.config_source_pb2 import (
+    AggregatedConfigSource,
+    ApiVersion,
+    ConfigSource,
+)
+from envoy.config.core.v3.protocol_pb2 import (
+    Http1ProtocolOptions,
+    Http2ProtocolOptions,
+    UpstreamHttpProtocolOptions,
+)
+from envoy.config.core.v3.protocol_pb2 import (
+    HttpProtocolOptions as CommonHttpOptions,
+)
+from envoy.config.endpoint.v3.endpoint_components_pb2 import (
+    Endpoint,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
+    CertificateValidationContext,
+    SubjectAltNameMatcher,
+)
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, UpstreamTlsContext
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from control_plane.compile._proto import duration, pack
+from control_plane.compile.model import CLUSTER, ENDPOINT, XdsResource, digest
+from control_plane.resources import Upstream
+
+SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def cluster_name(upstream: Upstream) -> str:
+    """`menu-writer#1a2b3c`: the upstream's name and a hash of what its cluster holds."""
+    content = _cluster(upstream).SerializeToString(deterministic=True)
+    if upstream.spec.address.is_ip:  # the endpoint travels by EDS, so it is not in the cluster
+        content += _endpoints(upstream).SerializeToString(deterministic=True)
+    return f"{upstream.metadata.name}#{digest(content, size=5)}"
+
+
+def compile_upstream(upstream: Upstream) -> tuple[XdsResource, ...]:
+    """The cluster of an upstream and, where its address is an IP, the endpoint."""
+    name = cluster_name(upstream)
+    cluster = _cluster(upstream)
+    cluster.name = name
+    if not upstream.spec.address.is_ip:
+        cluster.load_assignment.cluster_name = name
+        return (XdsResource.of(CLUSTER, name, cluster),)
+    endpoints = _endpoints(upstream)
+    endpoints.cluster_name = name
+    return XdsResource.of(CLUSTER, name, cluster), XdsResource.of(ENDPOINT, name, endpoints)
+
+
+def _cluster(upstream: Upstream) -> Cluster:
+    spec = upstream.spec
+    cluster = Cluster(
+        alt_stat_name=upstream.metadata.name,
+        connect_timeout=duration(spec.timeouts.connect),
+        circuit_breakers=_circuit_breakers(upstream),
+        typed_extension_protocol_options={_HTTP_OPTIONS: pack(_http_options(upstream))},
+    )
+    if spec.address.is_ip:
+        cluster.type = Cluster.EDS
+        cluster.eds_cluster_config.eds_config.CopyFrom(ADS)
+    else:
+        cluster.type = Cluster.STRICT_DNS
+        cluster.respect_dns_ttl = True
+        cluster.load_assignment.CopyFrom(_endpoints(upstream))
+    if spec.address.tls:
+        cluster.transport_socket.CopyFrom(_tls(upstream))
+    return cluster
+
+
+ADS = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+"""“From the stream that this resource came by.”"""
+
+
+def _endpoints(upstream: Upstream) -> ClusterLoadAssignment:
+    address = upstream.spec.address
+    socket = SocketAddress(address=address.host, port_value=address.port)
+    endpoint = LbEndpoint(endpoint=Endpoint(address=Address(socket_address=socket)))
+    return ClusterLoadAssignment(endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])])
+
+
+def _circuit_breakers(upstream: Upstream) -> CircuitBreakers:
+    most = upstream.spec.connections
+    return CircuitBreakers(
+        thresholds=[
+            CircuitBreakers.Thresholds(
+                max_connections=UInt32Value(value=most.maxConnections),
+                max_pending_requests=UInt32Value(value=most.maxPending),
+                max_requests=UInt32Value(value=most.maxRequests),
+                max_retries=UInt32Value(value=max(3, most.maxRequests // 5)),
+            )
+        ]
+    )
+
+
+def _http_options(upstream: Upstream) -> HttpProtocolOptions:
+    options = HttpProtocolOptions(
+        common_http_protocol_options=CommonHttpOptions(
+            idle_timeout=duration(upstream.spec.timeouts.idle)
+        ),
+    )
+    if upstream.spec.address.tls:
+        options.upstream_http_protocol_options.CopyFrom(UpstreamHttpProtocolOptions(auto_sni=False))
+        options.auto_config.http_protocol_options.CopyFrom(Http1ProtocolOptions())
+        options.auto_config.http2_protocol_options.CopyFrom(Http2ProtocolOptions())
+    else:
+        options.explicit_http_config.http_protocol_options.CopyFrom(Http1ProtocolOptions())
+    return options
+
+
+def _tls(upstream: Upstream) -> TransportSocket:
+    spec = upstream.spec
+    name = (spec.tls and spec.tls.serverName) or spec.address.host
+    ca = (
+        DataSource(inline_string=spec.tls.ca)
+        if spec.tls and spec.tls.ca
+        else DataSource(filename=SYSTEM_CA)
+    )
+    by_ip = spec.address.is_ip and name == spec.address.host
+    kind = SubjectAltNameMatcher.IP_ADDRESS if by_ip else SubjectAltNameMatcher.DNS
+    validation = CertificateValidationContext(
+        trusted_ca=ca,
+        match_typed_subject_alt_names=[
+            SubjectAltNameMatcher(san_type=kind, matcher=StringMatcher(exact=name))
+        ],
+    )
+    context = UpstreamTlsContext(
+        sni="" if by_ip else name,
+        common_tls_context=CommonTlsContext(
+            validation_context=validation, alpn_protocols=["h2", "http/1.1"]
+        ),
+    )
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))

@@ -1,0 +1,57 @@
+"""Proxies → the plans by which ext_proc handles their requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from control_plane.compile.model import PLAN, XdsResource, digest
+from control_plane.compile.wiring import Wiring
+from control_plane.resources import Key, Proxy, Resource, Template, Upstream
+from ext_proc.plan import Message, Plan, TemplatePlan, encode
+
+
+def compile_plan(proxy: Proxy, wiring: Wiring, resources: Mapping[Key, Resource]) -> XdsResource:
+    """The plan of a proxy whose references are known to exist."""
+    choice = proxy.spec.upstreams[0]
+    upstream = resources[Key("upstreams", choice.name)]
+    assert isinstance(upstream, Upstream)
+    template = _template_of(proxy, resources)
+    plan = Plan(
+        name=wiring.name,
+        proxy=proxy.metadata.name,
+        lane=wiring.lane,
+        why=_why(wiring),
+        dialect=upstream.spec.dialect,
+        model=choice.model,
+        template=None if template is None else _template_plan(template),
+        params={**(template.spec.params if template else {}), **proxy.spec.params},
+        allow_params=tuple(sorted(proxy.spec.allowParams)),
+        credential=wiring.credential,
+    )
+    body = encode(plan)
+    return XdsResource(PLAN, wiring.name, digest(body), body)
+
+
+def _template_of(proxy: Proxy, resources: Mapping[Key, Resource]) -> Template | None:
+    name = proxy.spec.template_name
+    if name is None:
+        return None
+    template = resources[Key("templates", name)]
+    assert isinstance(template, Template)
+    return template
+
+
+def _template_plan(template: Template) -> TemplatePlan:
+    messages = tuple(Message(role=m.role, content=m.content) for m in template.spec.messages)
+    return TemplatePlan(
+        name=template.metadata.name, messages=messages, variables=template.spec.variables
+    )
+
+
+def _why(wiring: Wiring) -> str:
+    reasons = ["the request body is checked and params are set"]
+    if wiring.has_template:
+        reasons = ["a template writes the request body"]
+    if wiring.credential is not None:
+        reasons.append(f"a credential goes into {wiring.credential.header}")
+    return "; ".join(reasons)

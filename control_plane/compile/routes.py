@@ -1,0 +1,189 @@
+"""Proxies → the RouteConfiguration.
+
+Routes are found by a tree, so that a request costs the same with ten proxies and ten thousand:
+`/p/{proxy}` and `/p/{proxy}/v1/…` by path; `/v1/…` by the filter state `naru.proxy`, which the
+listener's filters have read from `model` in the body. The inner matches are exact: `/p/menux` never
+reaches `menu`. On `/v1` a request first meets the *entry* route, which can only refuse; it goes on
+when a proxy's route is found once the body has been read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.config.route.v3.route_components_pb2 import (
+    DirectResponseAction,
+    HeaderMatcher,
+    RetryPolicy,
+    Route,
+    RouteAction,
+    RouteList,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
+from xds.type.matcher.v3.matcher_pb2 import Matcher
+
+from control_plane.compile import _matchers as match
+from control_plane.compile import filters
+from control_plane.compile._proto import duration
+from control_plane.compile.errors import error_format
+from control_plane.compile.model import ROUTE, XdsResource
+from control_plane.compile.settings import GatewaySettings
+from control_plane.compile.wiring import Wiring
+
+NAME = "naru"
+"""Name of the one RouteConfiguration."""
+_WAYS_IN = "Call POST /p/{proxy}, /p/{proxy}/v1/… or /v1/…."
+_STREAM_IDLE = 300.0  # seconds without a byte either way
+
+
+def compile_routes(wirings: Iterable[Wiring], settings: GatewaySettings) -> XdsResource:
+    """All routes of all proxies."""
+    ordered = sorted(wirings, key=lambda wiring: wiring.proxy)
+    models = _models_body(ordered)
+    root = _uncompressed(_by_path(ordered, models, settings))
+    routes = RouteConfiguration(
+        name=NAME,
+        max_direct_response_body_size_bytes=UInt32Value(value=max(4096, len(models.encode()))),
+        virtual_hosts=[VirtualHost(name=NAME, domains=["*"], matcher=root)],
+    )
+    return XdsResource.of(ROUTE, NAME, routes)
+
+
+def _uncompressed(matcher: Matcher) -> Matcher:
+    refusal = _refusal(415, "compressed_body", "Send the body without content-encoding.")
+    encoding = match.header("content-encoding")
+    return match.if_present(encoding, match.to_route(refusal), match.to_matcher(matcher))
+
+
+def _by_path(wirings: Sequence[Wiring], models: str, settings: GatewaySettings) -> Matcher:
+    branches = {
+        f"/p/{wiring.proxy}": match.to_route(_path_routes(wiring, settings)) for wiring in wirings
+    }
+    branches["/p/"] = match.to_route(_no_proxy())
+    branches["/v1/"] = match.to_matcher(_json_only(_by_model(wirings, settings)))
+    branches["/v1/models"] = match.to_route(_models(models))
+    nothing = match.to_route(_refusal(404, "not_found", _WAYS_IN))
+    return match.by_prefix(match.header(":path"), branches, nothing)
+
+
+def _json_only(matcher: Matcher) -> Matcher:
+    refusal = _refusal(
+        415, "unsupported_media_type", "Send JSON, as content-type application/json."
+    )
+    content_type = match.header("content-type")
+    return match.if_matches(
+        content_type, filters.JSON_TYPE, match.to_matcher(matcher), match.to_route(refusal)
+    )
+
+
+def _by_model(wirings: Sequence[Wiring], settings: GatewaySettings) -> Matcher:
+    branches = {w.proxy: match.to_route(_model_route(w, settings)) for w in wirings}
+    branches[filters.NO_MODEL] = match.to_route(
+        _refusal(400, "missing_model", "The body names no model. Set it to a proxy's name.")
+    )
+    branches[filters.NOT_JSON] = match.to_route(
+        _refusal(400, "invalid_json", "The body is not a JSON object.")
+    )
+    unknown = _refusal(404, "model_not_found", "No proxy has this name. GET /v1/models lists them.")
+    proxy = match.filter_state(filters.PROXY_STATE)
+    not_found = match.if_present(proxy, match.to_route(unknown), match.to_route(_entry(settings)))
+    return match.by_value(proxy, branches, match.to_matcher(not_found))
+
+
+def _path_routes(wiring: Wiring, settings: GatewaySettings) -> RouteList:
+    base = f"/p/{wiring.proxy}"
+    simple = RouteMatch(path=base, headers=[_method("POST")])
+    sdk = RouteMatch(prefix=f"{base}/v1/")
+    limit = settings.max_body_bytes
+    return RouteList(
+        routes=[
+            _route(wiring, simple, f"{wiring.base_path}/chat/completions", limit),
+            _route(wiring, sdk, f"{wiring.base_path}/", limit),
+            _no_proxy(),
+        ]
+    )
+
+
+def _model_route(wiring: Wiring, settings: GatewaySettings) -> Route:
+    limit = settings.max_parsed_body_bytes
+    return _route(wiring, RouteMatch(prefix="/v1/"), f"{wiring.base_path}/", limit)
+
+
+def _route(wiring: Wiring, found: RouteMatch, rewrite: str, body_limit: int) -> Route:
+    action = RouteAction(
+        cluster=wiring.cluster,
+        prefix_rewrite=rewrite,
+        host_rewrite_literal=wiring.authority,
+        timeout=duration(wiring.timeout),
+        idle_timeout=duration(_STREAM_IDLE),
+        retry_policy=RetryPolicy(
+            retry_on="connect-failure,refused-stream", num_retries=UInt32Value(value=1)
+        ),
+    )
+    return Route(
+        name=wiring.name,
+        match=found,
+        route=action,
+        request_body_buffer_limit=UInt64Value(value=body_limit),
+        typed_per_filter_config=filters.for_plan(wiring.name, wiring.credential),
+    )
+
+
+def _entry(settings: GatewaySettings) -> Route:
+    """Where a `/v1` request waits until its body has been read, and ends if that cannot be."""
+    route = _refusal(400, "missing_model", "The body names no model. Set it to a proxy's name.")
+    route.name = "v1-entry"
+    route.request_body_buffer_limit.value = settings.max_parsed_body_bytes
+    for name, config in filters.for_entry().items():
+        route.typed_per_filter_config[name].CopyFrom(config)
+    return route
+
+
+def _no_proxy() -> Route:
+    return _refusal(404, "proxy_not_found", f"No proxy answers at this path by this method. {_WAYS_IN}")
+
+
+def _refusal(status: int, code: str, message: str) -> Route:
+    return Route(
+        match=RouteMatch(prefix="/"),
+        direct_response=DirectResponseAction(
+            status=status, body_format=error_format(code, message)
+        ),
+        typed_per_filter_config=filters.for_refusal(),
+    )
+
+
+def _models(body: str) -> RouteList:
+    """`GET /v1/models`: Envoy itself answers."""
+    answer = Route(
+        match=RouteMatch(path="/v1/models", headers=[_method("GET")]),
+        direct_response=DirectResponseAction(
+            status=200,
+            body=DataSource(inline_string=body),
+            body_format=SubstitutionFormatString(
+                text_format_source=DataSource(inline_string="%LOCAL_REPLY_BODY%"),
+                content_type="application/json",
+            ),
+        ),
+        typed_per_filter_config=filters.for_refusal(),
+    )
+    return RouteList(routes=[answer, _refusal(404, "not_found", _WAYS_IN)])
+
+
+def _models_body(wirings: Sequence[Wiring]) -> str:
+    models = [
+        {"id": wiring.proxy, "object": "model", "created": 0, "owned_by": "naru"}
+        for wiring in wirings
+    ]
+    return json.dumps({"object": "list", "data": models}, separators=(",", ":"))
+
+
+def _method(name: str) -> HeaderMatcher:
+    return HeaderMatcher(name=":method", string_match=StringMatcher(exact=name))

@@ -1,0 +1,79 @@
+"""The wiring of a proxy: what Envoy and ext_proc must agree on, under a name made of its content.
+
+Two proxies of the same name but different wiring are different routes and different plans, so a
+change of wiring never touches what is live: see `control_plane.xds.switch` for the order in which
+the new one takes over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+
+from control_plane.compile.clusters import cluster_name
+from control_plane.compile.model import digest
+from control_plane.resources import Credential, Key, Proxy, Resource, Upstream
+from ext_proc.plan import CredentialPlan, Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a route and its plan share.
+
+    Attributes:
+        cluster: name of the Envoy cluster.
+        authority: value of the Host header towards the upstream.
+        base_path: what `/v1` of the caller's path becomes.
+        timeout: for the whole answer.
+        credential: where the secret goes, if there is one.
+        has_template: whether the messages must have been made by ext_proc.
+    """
+
+    proxy: str
+    cluster: str
+    authority: str
+    base_path: str
+    timeout: timedelta
+    credential: CredentialPlan | None
+    has_template: bool
+    lane: Lane = "request"
+
+    @property
+    def name(self) -> str:
+        """Name of the route and of the plan: the proxy's, and a hash of everything here."""
+        content = asdict(self) | {
+            "timeout": self.timeout.total_seconds(),
+            "credential": self.credential
+            and [self.credential.secret, self.credential.header, self.credential.prefix],
+        }
+        return f"{self.proxy}#{digest(json.dumps(content, sort_keys=True).encode(), size=5)}"
+
+
+def wire(proxy: Proxy, resources: Mapping[Key, Resource]) -> Wiring:
+    """The wiring of a proxy whose references are known to exist."""
+    choice = proxy.spec.upstreams[0]
+    upstream = resources[Key("upstreams", choice.name)]
+    assert isinstance(upstream, Upstream)
+    credential_name = choice.credential or upstream.spec.credential
+    return Wiring(
+        proxy=proxy.metadata.name,
+        cluster=cluster_name(upstream),
+        authority=upstream.spec.address.authority,
+        base_path=upstream.spec.address.path,
+        timeout=upstream.spec.timeouts.request,
+        credential=_placement(credential_name, resources),
+        has_template=proxy.spec.template is not None,
+    )
+
+
+def _placement(name: str | None, resources: Mapping[Key, Resource]) -> CredentialPlan | None:
+    if name is None:
+        return None
+    credential = resources[Key("credentials", name)]
+    assert isinstance(credential, Credential)
+    if credential.spec.type == "bearer":
+        return CredentialPlan(secret=name, header="authorization", prefix="Bearer ")
+    assert credential.spec.header is not None
+    return CredentialPlan(secret=name, header=credential.spec.header, prefix="")

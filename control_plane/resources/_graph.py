@@ -1,0 +1,57 @@
+"""What must hold between resources, checked on the whole set before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from control_plane.resources._base import Key, Resource
+from control_plane.resources.credential import Credential
+from control_plane.resources.errors import Problem
+from control_plane.resources.proxy import Proxy
+from control_plane.resources.upstream import Upstream
+
+
+def check_graph(resources: Mapping[Key, Resource]) -> tuple[Problem, ...]:
+    """All broken references, and all credentials that would go where they must not."""
+    problems = [p for resource in resources.values() for p in check_resource(resource, resources)]
+    return tuple(sorted(problems, key=lambda problem: problem.field))
+
+
+def check_resource(resource: Resource, resources: Mapping[Key, Resource]) -> Iterator[Problem]:
+    """The problems that one resource has with the others."""
+    for key in sorted(resource.references()):
+        if key not in resources:
+            yield Problem(
+                str(resource.key),
+                f"names {key}, which does not exist",
+                f"Create {key}, or name another",
+            )
+    if isinstance(resource, Proxy):
+        yield from _credentials_stay_home(resource, resources)
+    if isinstance(resource, Upstream) and resource.spec.credential:
+        yield from _may_go(resource.key, resource, resource.spec.credential, resources)
+
+
+def users_of(key: Key, resources: Mapping[Key, Resource]) -> tuple[Key, ...]:
+    """The resources that name `key`."""
+    return tuple(sorted(k for k, resource in resources.items() if key in resource.references()))
+
+
+def _credentials_stay_home(proxy: Proxy, resources: Mapping[Key, Resource]) -> Iterator[Problem]:
+    for choice in proxy.spec.upstreams:
+        upstream = resources.get(Key("upstreams", choice.name))
+        if isinstance(upstream, Upstream) and choice.credential:
+            yield from _may_go(proxy.key, upstream, choice.credential, resources)
+
+
+def _may_go(
+    user: Key, upstream: Upstream, credential: str, resources: Mapping[Key, Resource]
+) -> Iterator[Problem]:
+    found = resources.get(Key("credentials", credential))
+    if isinstance(found, Credential) and not found.spec.may_go_to(upstream.spec.address):
+        yield Problem(
+            str(user),
+            f"would send {found.key} to {upstream.spec.address.authority}, which its allowedHosts "
+            "do not name",
+            "Add the host to the credential's allowedHosts, or use another credential",
+        )

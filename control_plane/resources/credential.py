@@ -1,0 +1,98 @@
+"""`Credential`: a provider's secret, and how it is put on a request."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar, Final, Literal
+
+from pydantic import (
+    Field,
+    SecretStr,
+    SerializationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+
+from control_plane.resources._base import Part, Resource
+from control_plane.resources.upstream import Address
+
+_TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", re.ASCII)
+_RESERVED: Final = frozenset({
+    "host", "connection", "content-length", "content-type", "transfer-encoding", "te", "trailer",
+    "upgrade", "expect",
+})  # fmt: skip
+
+
+def _checked_host(value: str) -> str:
+    if not value.isascii() or "/" in value or "*" in value or value != value.strip().lower():
+        raise ValueError(
+            'each must be a host, or host:port, in lower case, such as "api.openai.com"'
+        )
+    return value
+
+
+class CredentialSpec(Part):
+    """See `Credential`.
+
+    Attributes:
+        type: `bearer` sends `Authorization: Bearer SECRET`; `header` sends `HEADER: SECRET`.
+        secret: write-only; a document without it keeps the one that is stored.
+        header: the header's name, for type `header`.
+        allowedHosts: the only hosts (or host:port) that the secret may be sent to; empty: any.
+    """
+
+    type: Literal["bearer", "header"]
+    secret: SecretStr | None = Field(default=None, max_length=16 * 1024)
+    header: str | None = None
+    allowedHosts: tuple[str, ...] = Field(default=(), max_length=64)
+
+    @field_validator("allowedHosts", mode="before")
+    @classmethod
+    def _hosts(cls, value: object) -> object:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
+            raise ValueError("must be a list of host names")
+        return tuple(_checked_host(host) for host in value)
+
+    @field_validator("secret")
+    @classmethod
+    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _HEADER_VALUE.fullmatch(value.get_secret_value()):
+            raise ValueError("must be visible ASCII without leading or trailing space, not empty")
+        return value
+
+    @model_validator(mode="after")
+    def _header_fits_type(self) -> CredentialSpec:
+        if (self.type == "header") != (self.header is not None):
+            raise ValueError("header is needed for type header, and for no other")
+        if self.header is not None and not _is_settable(self.header):
+            raise ValueError("header must be a lower-case header name that is not reserved")
+        return self
+
+    @field_serializer("secret")
+    def _write_only(self, value: SecretStr | None, info: SerializationInfo) -> str | None:
+        context: dict[str, Any] = info.context or {}
+        return value.get_secret_value() if value and context.get("reveal") else None
+
+    def may_go_to(self, address: Address) -> bool:
+        """Whether the secret may be sent to this upstream."""
+        names = {address.host.lower(), f"{address.host.lower()}:{address.port}"}
+        return not self.allowedHosts or not names.isdisjoint(self.allowedHosts)
+
+
+def _is_settable(header: str) -> bool:
+    return (
+        bool(_TOKEN.fullmatch(header))
+        and header not in _RESERVED
+        and not header.startswith(("x-envoy-", "x-naru-", "proxy-"))
+    )
+
+
+class Credential(Resource):
+    """A provider's secret, and how it is put on a request."""
+
+    plural: ClassVar[str] = "credentials"
+    write_only: ClassVar[frozenset[str]] = frozenset({"secret"})
+    kind: Literal["Credential"]
+    spec: CredentialSpec
