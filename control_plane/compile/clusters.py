@@ -47,25 +47,21 @@ SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def cluster_name(upstream: Upstream) -> str:
-    """`menu-writer#1a2b3c`: the upstream's name and a hash of what its cluster holds."""
-    content = _cluster(upstream).SerializeToString(deterministic=True)
-    if upstream.spec.address.is_ip:  # the endpoint travels by EDS, so it is not in the cluster
-        content += _endpoints(upstream).SerializeToString(deterministic=True)
-    return f"{upstream.metadata.name}#{digest(content, size=5)}"
-
-
 def compile_upstream(upstream: Upstream) -> tuple[XdsResource, ...]:
-    """The cluster of an upstream and, where its address is an IP, the endpoint."""
-    name = cluster_name(upstream)
-    cluster = _cluster(upstream)
+    """The cluster of an upstream and, where its address is an IP, the endpoint.
+
+    The cluster is named `menu-writer#1a2b3c4d5e`: the upstream, and a hash of both.
+    """
+    cluster, endpoints = _cluster(upstream), _endpoints(upstream)
+    content = cluster.SerializeToString(deterministic=True)
+    content += endpoints.SerializeToString(deterministic=True)
+    name = f"{upstream.metadata.name}#{digest(content, size=5)}"
     cluster.name = name
-    if not upstream.spec.address.is_ip:
-        cluster.load_assignment.cluster_name = name
-        return (XdsResource.of(CLUSTER, name, cluster),)
-    endpoints = _endpoints(upstream)
     endpoints.cluster_name = name
-    return XdsResource.of(CLUSTER, name, cluster), XdsResource.of(ENDPOINT, name, endpoints)
+    if upstream.spec.address.is_ip:
+        return XdsResource.of(CLUSTER, name, cluster), XdsResource.of(ENDPOINT, name, endpoints)
+    cluster.load_assignment.CopyFrom(endpoints)
+    return (XdsResource.of(CLUSTER, name, cluster),)
 
 
 def _cluster(upstream: Upstream) -> Cluster:
@@ -82,7 +78,6 @@ def _cluster(upstream: Upstream) -> Cluster:
     else:
         cluster.type = Cluster.STRICT_DNS
         cluster.respect_dns_ttl = True
-        cluster.load_assignment.CopyFrom(_endpoints(upstream))
     if spec.address.tls:
         cluster.transport_socket.CopyFrom(_tls(upstream))
     return cluster

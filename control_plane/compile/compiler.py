@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from control_plane.compile.clusters import compile_upstream
 from control_plane.compile.listener import compile_listener
-from control_plane.compile.model import TYPES, Compiled, XdsResource
+from control_plane.compile.model import CLUSTER, TYPES, Compiled, XdsResource
 from control_plane.compile.plans import compile_plan
 from control_plane.compile.routes import compile_routes
 from control_plane.compile.secrets import compile_credential
@@ -21,9 +20,12 @@ from control_plane.resources import Credential, Key, Proxy, Resource, Upstream
 class _Part:
     """What one resource compiles to, and the resources that were read for it."""
 
-    inputs: tuple[Resource | None, ...]
+    read: tuple[tuple[Key, Resource], ...]
     resources: tuple[XdsResource, ...]
     wiring: Wiring | None = None
+
+    def still_holds(self, resources: Mapping[Key, Resource]) -> bool:
+        return all(resources.get(key) is resource for key, resource in self.read)
 
 
 class Compiler:
@@ -40,26 +42,43 @@ class Compiler:
 
     def compile(self, revision: int, resources: Mapping[Key, Resource]) -> Compiled:
         """All xDS resources for `resources`, whose references must all exist."""
-        parts = {key: self._part(key, resource, resources) for key, resource in resources.items()}
-        self._parts = parts
-        wirings = [part.wiring for part in parts.values() if part.wiring is not None]
+        self._forget(resources)
+        for key in sorted(resources, key=lambda key: key.plural == Proxy.plural):  # proxies last
+            if key not in self._parts:
+                self._parts[key] = self._compile_part(key, resources)
+        wirings = [part.wiring for part in self._parts.values() if part.wiring is not None]
         compiled: dict[str, dict[str, XdsResource]] = {type_url: {} for type_url in TYPES}
-        for xds in self._all(parts.values(), wirings):
+        for xds in self._all(wirings):
             compiled[xds.type_url][xds.name] = xds
         return Compiled(revision, compiled)
 
-    def _all(self, parts: Iterable[_Part], wirings: list[Wiring]) -> Iterable[XdsResource]:
-        for part in parts:
+    def _forget(self, resources: Mapping[Key, Resource]) -> None:
+        """Keep only what was made of resources that are the same objects still."""
+        self._parts = {k: part for k, part in self._parts.items() if part.still_holds(resources)}
+
+    def _all(self, wirings: list[Wiring]) -> Iterable[XdsResource]:
+        for part in self._parts.values():
             yield from part.resources
         yield self._listener
         yield self._route_configuration(wirings)
 
-    def _part(self, key: Key, resource: Resource, resources: Mapping[Key, Resource]) -> _Part:
-        inputs = (resource, *(resources.get(k) for k in sorted(_read_for(resource, resources))))
-        known = self._parts.get(key)
-        if known is not None and _same(known.inputs, inputs):
-            return known
-        return _compile_part(resource, resources, inputs)
+    def _compile_part(self, key: Key, resources: Mapping[Key, Resource]) -> _Part:
+        resource = resources[key]
+        read = tuple((k, resources[k]) for k in (key, *sorted(_reads(resource, resources))))
+        match resource:
+            case Upstream():
+                return _Part(read, compile_upstream(resource))
+            case Credential():
+                return _Part(read, (compile_credential(resource),))
+            case Proxy():
+                wiring = wire(resource, resources, self._cluster_of)
+                return _Part(read, (compile_plan(resource, wiring, resources),), wiring)
+            case _:
+                return _Part(read, ())
+
+    def _cluster_of(self, upstream: Key) -> str:
+        """Name of the cluster that an upstream was compiled to."""
+        return next(x.name for x in self._parts[upstream].resources if x.type_url == CLUSTER)
 
     def _route_configuration(self, wirings: list[Wiring]) -> XdsResource:
         names = tuple(sorted(wiring.name for wiring in wirings))
@@ -68,28 +87,9 @@ class Compiler:
         return self._routes[1]
 
 
-def _read_for(resource: Resource, resources: Mapping[Key, Resource]) -> frozenset[Key]:
+def _reads(resource: Resource, resources: Mapping[Key, Resource]) -> frozenset[Key]:
     """What compiling a resource reads beside it: what it names, and what those name."""
     if not isinstance(resource, Proxy):
         return frozenset()
     named = resource.references()
     return named.union(*(resources[key].references() for key in named))
-
-
-def _same(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
-    return len(before) == len(after) and all(a is b for a, b in zip(before, after, strict=True))
-
-
-def _compile_part(
-    resource: Resource, resources: Mapping[Key, Resource], inputs: tuple[Resource | None, ...]
-) -> _Part:
-    match resource:
-        case Upstream():
-            return _Part(inputs, compile_upstream(resource))
-        case Credential():
-            return _Part(inputs, (compile_credential(resource),))
-        case Proxy():
-            wiring = wire(resource, resources)
-            return _Part(inputs, (compile_plan(resource, wiring, resources),), wiring)
-        case _:
-            return _Part(inputs, ())

@@ -50,6 +50,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 from control_plane.compile._newer import set_filter_state
 from control_plane.compile._proto import duration, pack
 from control_plane.compile.settings import GatewaySettings
+from ext_proc import contract
 from ext_proc.plan import CredentialPlan
 
 PROXY_STATE: Final = "naru.proxy"
@@ -59,8 +60,6 @@ NOT_JSON: Final = "!invalid"
 """Values of `PROXY_STATE` where the body names no proxy; neither is a DNS label."""
 JSON_TYPE: Final = r"(?i)application/json\s*(;.*)?"
 """Content types (RE2) whose body is read as JSON."""
-METADATA: Final = "naru"
-"""Dynamic metadata namespace that only ext_proc writes."""
 EXT_PROC_CLUSTER: Final = "ext_proc"
 """Defined in the bootstrap: the workers beside this Envoy."""
 PLAN_HEADER: Final = "x-naru-plan"
@@ -144,7 +143,7 @@ def _read_model() -> JsonToMetadata:
         on_missing=keep(NO_MODEL),
         on_error=keep(NOT_JSON),
     )
-    content_type = RegexMatcher(google_re2=RegexMatcher.GoogleRE2(), regex=JSON_TYPE)
+    content_type = RegexMatcher(regex=JSON_TYPE)
     return JsonToMetadata(
         request_rules=JsonToMetadata.MatchRules(
             rules=[rule], allow_content_types_regex=content_type
@@ -165,7 +164,7 @@ def _ext_proc(settings: GatewaySettings) -> ExternalProcessor:
         request_trailer_mode=ProcessingMode.SKIP,
         response_trailer_mode=ProcessingMode.SKIP,
     )
-    names = MetadataOptions.MetadataNamespaces(untyped=[METADATA])
+    names = MetadataOptions.MetadataNamespaces(untyped=[contract.NAMESPACE])
     return ExternalProcessor(
         grpc_service=GrpcService(
             envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=EXT_PROC_CLUSTER)
@@ -173,19 +172,20 @@ def _ext_proc(settings: GatewaySettings) -> ExternalProcessor:
         failure_mode_allow=False,
         processing_mode=mode,
         message_timeout=duration(settings.ext_proc_timeout),
-        request_attributes=[
-            "xds.route_name", "request.path", "request.id", "request.headers['content-type']",
-        ],
+        request_attributes=contract.REQUEST_ATTRIBUTES,
         metadata_options=MetadataOptions(receiving_namespaces=names),
         stat_prefix="naru",
     )  # fmt: skip
 
 
 def _set_headers(credential: CredentialPlan | None) -> HeaderMutationPerRoute:
-    version = f"%DYNAMIC_METADATA({METADATA}:version)%"
-    mutations = Mutations(response_mutations=[_overwrite(PLAN_HEADER, version)])
+    version = f"%DYNAMIC_METADATA({contract.NAMESPACE}:{contract.VERSION})%"
+    mutations = Mutations(
+        request_mutations=[_overwrite("content-type", "application/json")],  # what ext_proc writes
+        response_mutations=[_overwrite(PLAN_HEADER, version)],
+    )
     if credential is not None:
-        value = f"%DYNAMIC_METADATA({METADATA}:credential)%"
+        value = f"%DYNAMIC_METADATA({contract.NAMESPACE}:{contract.CREDENTIAL})%"
         mutations.request_mutations.append(_overwrite(credential.header, value))
     return HeaderMutationPerRoute(mutations=mutations)
 
@@ -200,9 +200,9 @@ def _overwrite(name: str, value: str) -> Mutation:
 
 
 def _handled_by(plan: str, credential: CredentialPlan | None) -> rules.RBAC:
-    conditions = [_metadata("plan", ValueMatcher(string_match=StringMatcher(exact=plan)))]
+    conditions = [_metadata(contract.PLAN, ValueMatcher(string_match=StringMatcher(exact=plan)))]
     if credential is not None:
-        conditions.append(_metadata("credential", ValueMatcher(present_match=True)))
+        conditions.append(_metadata(contract.CREDENTIAL, ValueMatcher(present_match=True)))
     permission = rules.Permission(and_rules=rules.Permission.Set(rules=conditions))
     return rules.RBAC(
         action=rules.RBAC.ALLOW,
@@ -216,7 +216,9 @@ def _handled_by(plan: str, credential: CredentialPlan | None) -> rules.RBAC:
 
 def _metadata(key: str, value: ValueMatcher) -> rules.Permission:
     path = [MetadataMatcher.PathSegment(key=key)]
-    return rules.Permission(metadata=MetadataMatcher(filter=METADATA, path=path, value=value))
+    return rules.Permission(
+        metadata=MetadataMatcher(filter=contract.NAMESPACE, path=path, value=value)
+    )
 
 
 def _anyone() -> rules.RBAC:

@@ -147,7 +147,7 @@ def _entry(settings: GatewaySettings) -> Route:
 
 
 def _no_proxy() -> Route:
-    return _refusal(404, "proxy_not_found", f"No proxy answers at this path by this method. {_WAYS_IN}")
+    return _refusal(404, "proxy_not_found", f"No proxy answers here by this method. {_WAYS_IN}")
 
 
 def _refusal(status: int, code: str, message: str) -> Route:

@@ -8,17 +8,17 @@ the new one takes over.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import cached_property
 
-from control_plane.compile.clusters import cluster_name
 from control_plane.compile.model import digest
 from control_plane.resources import Credential, Key, Proxy, Resource, Upstream
 from ext_proc.plan import CredentialPlan, Lane
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Wiring:
     """What a route and its plan share.
 
@@ -40,18 +40,23 @@ class Wiring:
     has_template: bool
     lane: Lane = "request"
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Name of the route and of the plan: the proxy's, and a hash of everything here."""
-        content = asdict(self) | {
-            "timeout": self.timeout.total_seconds(),
-            "credential": self.credential
-            and [self.credential.secret, self.credential.header, self.credential.prefix],
-        }
-        return f"{self.proxy}#{digest(json.dumps(content, sort_keys=True).encode(), size=5)}"
+        content = json.dumps(asdict(self), default=_plain, sort_keys=True)
+        return f"{self.proxy}#{digest(content.encode(), size=5)}"
 
 
-def wire(proxy: Proxy, resources: Mapping[Key, Resource]) -> Wiring:
+def _plain(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    assert isinstance(value, CredentialPlan)
+    return [value.secret, value.header, value.prefix]
+
+
+def wire(
+    proxy: Proxy, resources: Mapping[Key, Resource], cluster_of: Callable[[Key], str]
+) -> Wiring:
     """The wiring of a proxy whose references are known to exist."""
     choice = proxy.spec.upstreams[0]
     upstream = resources[Key("upstreams", choice.name)]
@@ -59,7 +64,7 @@ def wire(proxy: Proxy, resources: Mapping[Key, Resource]) -> Wiring:
     credential_name = choice.credential or upstream.spec.credential
     return Wiring(
         proxy=proxy.metadata.name,
-        cluster=cluster_name(upstream),
+        cluster=cluster_of(upstream.key),
         authority=upstream.spec.address.authority,
         base_path=upstream.spec.address.path,
         timeout=upstream.spec.timeouts.request,

@@ -72,8 +72,15 @@ def _filter_problems(node: nodes.Filter) -> Iterator[str]:
     if node.name not in FILTERS:
         yield f"line {node.lineno}: filter {node.name} cannot be used in a prompt"
     for argument in [*node.args, *(keyword.value for keyword in node.kwargs)]:
-        if not isinstance(argument, nodes.Const) or len(str(argument.value)) > _MOST_ARGUMENT:
+        if not _is_short_constant(argument):
             yield (
                 f"line {node.lineno}: the arguments of filter {node.name} must be constants of at "
                 f"most {_MOST_ARGUMENT} characters"
             )
+
+
+def _is_short_constant(node: nodes.Node) -> bool:
+    parts = [node, *node.find_all(nodes.Node)]
+    if not all(isinstance(part, (nodes.Const, nodes.List, nodes.Neg)) for part in parts):
+        return False
+    return len(str(node.as_const())) <= _MOST_ARGUMENT  # type: ignore[attr-defined]

@@ -8,7 +8,9 @@ from pydantic import AfterValidator, Field
 
 from control_plane.resources._base import Key, Name, Part, Resource
 
-NOT_PARAMS: Final = frozenset({"model", "messages", "stream", "stream_options", "variables"})
+NOT_PARAMS: Final = frozenset(
+    {"model", "messages", "prompt", "stream", "stream_options", "variables"}
+)
 """Fields of an OpenAI-style body that are not params: each has a place of its own."""
 
 

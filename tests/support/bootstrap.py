@@ -12,8 +12,12 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as hcm,
 )
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
 from control_plane.compile import CLUSTER, ENDPOINT, LISTENER, ROUTE, Compiled
+from control_plane.compile.filters import EXT_PROC_CLUSTER
+
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def static_bootstrap(compiled: Compiled, extra: tuple[Cluster, ...] = ()) -> Bootstrap:
@@ -49,3 +53,16 @@ def write(bootstrap: Bootstrap, path: Path) -> Path:
     """The bootstrap as `path` (ending in .pb), for `envoy -c`."""
     path.write_bytes(bootstrap.SerializeToString())
     return path
+
+
+def ext_proc_cluster(*sockets: str) -> Cluster:
+    """The cluster that a real bootstrap defines: the workers, on Unix sockets."""
+    cluster = Cluster(name=EXT_PROC_CLUSTER, type=Cluster.STATIC)
+    cluster.load_assignment.cluster_name = EXT_PROC_CLUSTER
+    locality = cluster.load_assignment.endpoints.add()
+    for path in sockets:
+        locality.lb_endpoints.add().endpoint.address.pipe.path = path
+    options = HttpProtocolOptions()
+    options.explicit_http_config.http2_protocol_options.SetInParent()
+    cluster.typed_extension_protocol_options[_HTTP_OPTIONS].Pack(options)
+    return cluster

@@ -1,0 +1,1 @@
+"""Measurements, on real parts, that print what README and docs quote."""

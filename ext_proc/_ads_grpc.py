@@ -1,0 +1,68 @@
+"""The connection to the control plane: `ads.DeltaClient` on grpc.aio, for as long as it takes.
+
+While the control plane is away, the worker goes on with what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Final
+
+import grpc
+from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceStub
+
+from ext_proc.ads import DeltaClient
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY: Final = 0.05
+LAST_DELAY: Final = 5.0
+"""Seconds between attempts: doubled from the first to the last, at random up to a half less."""
+_OPTIONS: Final = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_receive_message_length", -1),  # the control plane is trusted; a first set is large
+    ("grpc.use_local_subchannel_pool", 1),  # every attempt dials anew, without gRPC's own back-off
+)
+
+
+async def run(
+    address: str, client: DeltaClient, *, on_response: Callable[[], None] = lambda: None
+) -> None:
+    """Keep `client` connected to `address` until cancelled.
+
+    `on_response` is called after each response has been handled and answered.
+    """
+    delay = FIRST_DELAY
+    while True:
+        answered = await _connect(address, client, on_response)
+        delay = FIRST_DELAY if answered else min(delay * 2, LAST_DELAY)
+        await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311
+
+
+async def _connect(address: str, client: DeltaClient, on_response: Callable[[], None]) -> bool:
+    """One connection, to its end; whether the control plane answered at all."""
+    answered = False
+    try:
+        async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+            call = AggregatedDiscoveryServiceStub(channel).DeltaAggregatedResources()
+            for request in client.connected():
+                await call.write(request)
+            async for response in call:
+                answered = True
+                request = client.receive(response)
+                if request.HasField("error_detail"):
+                    log.error("refused: %s", request.error_detail.message)
+                await call.write(request)
+                on_response()
+            log.info("the control plane ended the stream")
+    except grpc.aio.AioRpcError as error:
+        log.warning("no control plane at %s: %s", address, error.code().name)
+    except asyncio.InvalidStateError:  # written to a call that had just ended
+        log.warning("the control plane ended the stream")
+    return answered
