@@ -216,9 +216,8 @@ def _handled_by(plan: str, credential: CredentialPlan | None) -> rules.RBAC:
 
 def _metadata(key: str, value: ValueMatcher) -> rules.Permission:
     path = [MetadataMatcher.PathSegment(key=key)]
-    return rules.Permission(
-        metadata=MetadataMatcher(filter=contract.NAMESPACE, path=path, value=value)
-    )
+    matcher = MetadataMatcher(filter=contract.NAMESPACE, path=path, value=value)
+    return rules.Permission(sourced_metadata=rules.SourcedMetadata(metadata_matcher=matcher))
 
 
 def _anyone() -> rules.RBAC:

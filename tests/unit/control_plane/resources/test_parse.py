@@ -183,6 +183,8 @@ def test_all_problems_come_at_once() -> None:
         "{{ dish.__class__() }}",
         "{{ dish|attr('x') }}",
         "{{ dish|join(dish) }}",
+        "{{ dish|join(['x', dish]) }}",
+        "{{ dish|join('x' * 1000000000) }}",
         "{{ dish|join('" + "x" * 65 + "') }}",
         "{% for a in dish recursive %}{{ loop(a) }}{% endfor %}",
         "{{ " + "(" * 2000 + "dish" + ")" * 2000 + " }}",
@@ -203,6 +205,7 @@ def test_a_prompt_cannot_multiply_text_or_reach_out(content: str) -> None:
         "{% for a in dishes %}{{ loop.index }}. {{ a.name|default('?') }}\n{% endfor %}",
         "{{ price / 1000 }}",
         "{{ dishes|join(', ') }}",
+        "{% for a in dishes|default([]) %}{{ a|round(-1) }}{% endfor %}",
         "{# a remark #}{% raw %}{{ as is }}{% endraw %}",
     ],
 )

@@ -1,0 +1,57 @@
+"""What users wrote, in etcd: transactions, the reflector, sealed secrets.
+
+`Store.commit` is the only way to write, `Store.reflector` the only way to read.
+"""
+
+from control_plane.store.codec import Codec, SealerLike
+from control_plane.store.errors import (
+    Conflict,
+    KekError,
+    OutcomeUnknown,
+    SealError,
+    StoreError,
+    StoreUnavailable,
+    Tampered,
+    TooLarge,
+    Undecodable,
+    WrongKek,
+)
+from control_plane.store.model import Changes, Guard, Snapshot, Stored, StoredProblem
+from control_plane.store.reflector import Reflector
+from control_plane.store.sealing import (
+    Kek,
+    Sealer,
+    create_kek_file,
+    kek_from_base64,
+    kek_from_file,
+)
+from control_plane.store.store import Build, Limits, Store
+
+__all__ = [
+    "Build",
+    "Changes",
+    "Codec",
+    "Conflict",
+    "Guard",
+    "Kek",
+    "KekError",
+    "Limits",
+    "OutcomeUnknown",
+    "Reflector",
+    "SealError",
+    "Sealer",
+    "SealerLike",
+    "Snapshot",
+    "Store",
+    "StoreError",
+    "StoreUnavailable",
+    "Stored",
+    "StoredProblem",
+    "Tampered",
+    "TooLarge",
+    "Undecodable",
+    "WrongKek",
+    "create_kek_file",
+    "kek_from_base64",
+    "kek_from_file",
+]

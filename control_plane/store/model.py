@@ -1,0 +1,105 @@
+"""What the rest of the control plane sees of etcd: immutable snapshots, and changes to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+
+from control_plane.resources import Key, Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A resource as etcd has it; the revisions are etcd's create and mod revision."""
+
+    resource: Resource
+    created_revision: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """The key that every write of the product compares and rewrites.
+
+    Attributes:
+        revision: its mod revision; 0 while nothing was ever written.
+        version: how many times it was written.
+        writes: id of each recent write → the revision it made; tells a writer whose answer was lost
+            what became of its write.
+    """
+
+    revision: int = 0
+    version: int = 0
+    writes: Mapping[str, int] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All resources at one revision, never half a transaction.
+
+    Attributes:
+        revision: the etcd revision of the last write of the product; 0 when there was none.
+        stored: every resource that could be read; see `Reflector.problems` for the others.
+        guard: the state of the guard at this revision.
+    """
+
+    revision: int = 0
+    stored: Mapping[Key, Stored] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    guard: Guard = field(default_factory=Guard, repr=False)
+
+    @cached_property
+    def resources(self) -> Mapping[Key, Resource]:
+        """The resources alone, as `check_graph` wants them; made once per snapshot."""
+        return MappingProxyType({key: stored.resource for key, stored in self.stored.items()})
+
+    def with_changes(
+        self,
+        revision: int,
+        puts: Iterable[Stored] = (),
+        deletes: Iterable[Key] = (),
+        guard: Guard | None = None,
+    ) -> Snapshot:
+        """The snapshot after a transaction. Resources that did not change stay the same objects."""
+        stored = dict(self.stored)
+        for key in deletes:
+            stored.pop(key, None)
+        stored.update((put.resource.key, put) for put in puts)
+        return Snapshot(revision, MappingProxyType(stored), guard or self.guard)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one transaction writes. No key may be in both."""
+
+    puts: Mapping[Key, Resource] = field(default_factory=dict)
+    deletes: frozenset[Key] = frozenset()
+
+    def __post_init__(self) -> None:
+        both = self.deletes & self.puts.keys()
+        if both:
+            raise ValueError(f"put and deleted in one transaction: {', '.join(map(str, both))}")
+        wrong = [key for key, resource in self.puts.items() if resource.key != key]
+        if wrong:
+            raise ValueError(f"put under another key: {', '.join(map(str, wrong))}")
+
+    def __bool__(self) -> bool:
+        return bool(self.puts or self.deletes)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredProblem:
+    """A stored document that is kept out of the snapshot; holds nothing of its content.
+
+    Attributes:
+        key: the etcd key, without the product's prefix.
+        revision: its mod revision.
+        code: the code of the `StoreError`, such as `wrong_kek`, `tampered`, `undecodable`.
+        message: what is wrong and what to do.
+    """
+
+    key: str
+    revision: int
+    code: str
+    message: str

@@ -1,0 +1,210 @@
+"""Writes: each is a transaction that compares the guard, so it changes what it was made for.
+
+The guard is one key that every transaction rewrites. `commit` builds the changes from a snapshot
+and lets etcd apply them only if the guard is still at that snapshot's revision. So what `build`
+checked (references, `If-Match`, …) holds at the moment of the write, however many writers there
+are; the price is that writes come one after another, which is what etcd does with them anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+import grpc
+
+from control_plane.store import _guard, _wire
+from control_plane.store._client import EtcdClient, Outcome
+from control_plane.store._deadline import Deadline
+from control_plane.store._layout import Layout
+from control_plane.store.codec import Codec, SealerLike
+from control_plane.store.errors import Conflict, OutcomeUnknown, StoreUnavailable, TooLarge
+from control_plane.store.model import Changes, Guard, Snapshot
+from control_plane.store.reflector import Reflector
+
+Build = Callable[[Snapshot], Changes]
+
+ATTEMPT: Final = 1.5
+"""Seconds for one sending, so that a silent endpoint leaves time for the next."""
+PAUSE: Final = 0.1
+_UNKNOWN: Final = (
+    "etcd fell silent during the write, which may or may not be in effect: read the resource again"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one `commit` may take.
+
+    Attributes:
+        max_operations: etcd's `--max-txn-ops`; one of them is the guard's.
+        max_bytes: etcd's `--max-request-bytes`.
+        max_tries: how often other writers may be first before `Conflict`.
+        timeout: seconds for all of it, waiting for other commits of this process included.
+        visible: seconds to wait, after the write, until the snapshot shows it.
+    """
+
+    max_operations: int = 128
+    max_bytes: int = 1_572_864
+    max_tries: int = 16
+    timeout: float = 4.0
+    visible: float = 1.0
+
+
+class Store:
+    """The product's state in one etcd cluster; an async context manager that runs its reflector."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        sealer: SealerLike,
+        prefix: str = "/naru/v1",
+        *,
+        limits: Limits | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        silence: float = 5.0,
+        page_size: int = 500,
+    ) -> None:
+        self._client = EtcdClient(endpoints, credentials)
+        self._codec = Codec(sealer)
+        self._layout = Layout(prefix)
+        self._limits = limits or Limits()
+        self._turn = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self.reflector = Reflector(
+            self._client, self._codec.decode, self._layout, page_size=page_size, silence=silence
+        )
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The reflector's newest."""
+        return self.reflector.snapshot
+
+    async def start(self) -> None:
+        """Starts to follow etcd; does not wait for it."""
+        self._task = asyncio.create_task(self.reflector.run(), name="reflector")
+
+    async def close(self) -> None:
+        """Stops following and closes the connections."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._client.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def commit(self, build: Build) -> int:
+        """Writes what `build` makes of the newest snapshot; the revision at which it is in etcd.
+
+        `build` may be called several times, each time with a newer snapshot; what it raises passes
+        through, with nothing written. Empty changes write nothing.
+
+        Raises:
+            Conflict: other writers were first, `max_tries` times.
+            TooLarge: more than etcd takes in one transaction; nothing was written.
+            StoreUnavailable: etcd cannot be reached; nothing was written.
+            OutcomeUnknown: etcd fell silent after the write was sent.
+        """
+        deadline = Deadline(self._limits.timeout)
+        async with deadline.turn(self._turn):
+            snapshot = await self.reflector.wait_for(0, deadline.left)
+            for _ in range(self._limits.max_tries):
+                changes = build(snapshot)
+                if not changes:
+                    return snapshot.revision
+                revision = await self._write(snapshot.guard, changes, deadline)
+                if revision is not None:
+                    await self._seen(revision, deadline)
+                    return revision
+                snapshot = await self._newer(snapshot.guard, deadline)
+        raise Conflict("others wrote at the same moment, again and again: retry")
+
+    async def _write(self, guard: Guard, changes: Changes, deadline: Deadline) -> int | None:
+        """The revision of the write, or `None` if another one was first."""
+        write_id = secrets.token_hex(8)
+        transaction = self._transaction(guard, changes, write_id)
+        outcome, resent = await self._send(transaction, deadline)
+        if outcome.applied:
+            return outcome.revision
+        if not resent:
+            return None
+        now = _guard.decode(outcome.guard)
+        match _guard.fate(write_id, guard, now):
+            case "applied":
+                return now.writes[write_id]
+            case "lost":
+                return None
+            case "unknown":
+                raise OutcomeUnknown(_UNKNOWN)
+
+    def _transaction(self, guard: Guard, changes: Changes, write_id: str) -> _wire.Transaction:
+        """Raises `TooLarge`; etcd itself would only say so after it got everything."""
+        most = self._limits.max_operations - 1
+        if (count := len(changes.puts) + len(changes.deletes)) > most:
+            raise TooLarge(
+                f"{count} documents do not fit into one transaction: apply at most {most} at once"
+            )
+        puts = {
+            self._layout.resource(key): self._codec.encode(resource)
+            for key, resource in changes.puts.items()
+        }
+        puts[self._layout.guard] = _guard.encode(guard, write_id)
+        deletes = [self._layout.resource(key) for key in sorted(changes.deletes)]
+        transaction = _wire.transaction(self._layout.guard, guard.revision, puts, deletes)
+        if transaction.size > self._limits.max_bytes:
+            raise TooLarge(
+                f"the change takes {transaction.size} bytes, one transaction takes "
+                f"{self._limits.max_bytes}: apply fewer or smaller documents at once"
+            )
+        return transaction
+
+    async def _send(
+        self, transaction: _wire.Transaction, deadline: Deadline
+    ) -> tuple[Outcome, bool]:
+        """The answer, and whether an earlier, unanswered sending may be what it speaks of.
+
+        Sending again is safe: the transaction compares what it changes, so it happens once at most.
+        """
+        sent = False
+        while True:
+            endpoint, resent = self._client.endpoint, sent
+            try:
+                await self._client.ready(min(ATTEMPT, deadline.left))
+                sent = True
+                return await self._client.commit(transaction, min(ATTEMPT, deadline.left)), resent
+            except (StoreUnavailable, TooLarge) as error:
+                final = isinstance(error, TooLarge | _wire.Refused)
+                if final and not resent:
+                    raise
+                if final or deadline.left < PAUSE:
+                    raise (OutcomeUnknown(_UNKNOWN) if sent else error) from error
+                self._client.rotate(endpoint)
+                await asyncio.sleep(PAUSE)
+
+    async def _seen(self, revision: int, deadline: Deadline) -> None:
+        """Waits until this process sees its own write; not for long, for it is made in any case."""
+        with contextlib.suppress(StoreUnavailable):
+            await self.reflector.wait_for(revision, min(self._limits.visible, deadline.left))
+
+    async def _newer(self, guard: Guard, deadline: Deadline) -> Snapshot:
+        """The snapshot after the write that was first."""
+        revision = guard.revision
+        return await self.reflector.wait_until(
+            lambda snapshot: snapshot.guard.revision != revision, deadline.left
+        )

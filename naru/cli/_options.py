@@ -1,0 +1,78 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from naru.bootstrap import BootstrapSettings
+from naru.up.addresses import Address
+from naru.up.errors import UpError
+
+
+class AddressType(click.ParamType[Address]):
+    name = "host:port"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        if isinstance(value, Address):
+            return value
+        try:
+            return Address.parse(value, explicit=True)
+        except UpError as error:
+            self.fail(str(error), param, ctx)
+
+
+def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command a `BootstrapSettings` as `settings`, from options and `NARU_*` variables."""
+
+    @click.option(
+        "--xds-address",
+        envvar="NARU_XDS_ADDRESS",
+        type=AddressType(),
+        default="127.0.0.1:10002",
+        show_default=True,
+        help="The control plane's xDS port.",
+    )
+    @click.option(
+        "--admin-address",
+        envvar="NARU_ENVOY_ADMIN_ADDRESS",
+        type=AddressType(),
+        default="127.0.0.1:10003",
+        show_default=True,
+        help="Envoy's admin page; loopback only.",
+    )
+    @click.option("--node-id", envvar="NARU_NODE_ID", default="gateway", show_default=True)
+    @click.option(
+        "--ext-proc-sockets",
+        envvar="NARU_EXT_PROC_SOCKETS",
+        default="",
+        metavar="PATH,…",
+        help="Unix sockets of the ext_proc workers beside this Envoy.",
+    )
+    @functools.wraps(command)
+    def with_settings(
+        *args: Any,
+        xds_address: Address,
+        admin_address: Address,
+        node_id: str,
+        ext_proc_sockets: str,
+        **rest: Any,
+    ) -> Any:
+        if not admin_address.loopback:
+            raise click.UsageError("Whoever reaches the admin page controls Envoy: loopback only.")
+        settings = BootstrapSettings(
+            xds_host=xds_address.host,
+            xds_port=xds_address.port,
+            ext_proc_sockets=tuple(filter(None, ext_proc_sockets.split(","))),
+            admin_host=admin_address.host,
+            admin_port=admin_address.port,
+            node_id=node_id,
+        )
+        return command(*args, settings=settings, **rest)
+
+    return with_settings

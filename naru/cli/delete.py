@@ -1,0 +1,21 @@
+"""`naru delete`."""
+
+from __future__ import annotations
+
+import click
+
+from naru.cli._api import Api
+from naru.cli._context import GlobalOptions, target
+from naru.cli._kinds import KINDS, plural_of
+
+
+@click.command()
+@click.argument("kind")
+@click.argument("name")
+@click.pass_obj
+def delete(options: GlobalOptions, kind: str, name: str) -> None:
+    """Delete one resource. One that others use is refused, and they are named."""
+    plural = plural_of(kind)
+    with Api(target(options)) as api:
+        api.delete(plural, name)
+    click.echo(f"{KINDS[plural].lower()}/{name} deleted")

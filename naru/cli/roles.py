@@ -1,0 +1,110 @@
+"""`naru control-plane`, `naru ext-proc`, `naru envoy`: one role each, for containers.
+
+Their packages are imported only here and only when asked for: the light install does not have what
+they need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from naru.bootstrap import BootstrapSettings
+from naru.bootstrap import bootstrap as build
+from naru.cli._options import AddressType, envoy_options
+from naru.up.addresses import Address
+from naru.up.errors import UpError
+
+_OURS = ("control_plane", "ext_proc", "naru")
+
+
+@click.command("control-plane")
+def control_plane() -> None:
+    """Run the control plane: REST API and xDS. Settings come from NARU_* variables."""
+    settings = server_part("control_plane.settings")
+    main = server_part("control_plane.main")
+    _log_to_stderr()
+    try:
+        chosen = settings.Settings.from_environ()
+    except settings.SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    main.run(chosen)
+
+
+@click.command("ext-proc")
+@click.option(
+    "--socket",
+    envvar="NARU_EXT_PROC_SOCKET",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The Unix socket to listen on.",
+)
+@click.option(
+    "--xds-address",
+    envvar="NARU_XDS_ADDRESS",
+    type=AddressType(),
+    default="127.0.0.1:10002",
+    show_default=True,
+)
+@click.option("--node-id", envvar="NARU_NODE_ID", default="ext-proc-0", show_default=True)
+def ext_proc(socket: Path, xds_address: Address, node_id: str) -> None:
+    """Run one ext_proc worker."""
+    worker = server_part("ext_proc.worker")
+    _log_to_stderr()
+    asyncio.run(worker.run_worker(worker.WorkerSettings(socket, str(xds_address), node_id)))
+
+
+@click.command("envoy")
+@click.option(
+    "--data-dir",
+    envvar="NARU_DATA_DIR",
+    default=".naru",
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the bootstrap is written.",
+)
+@click.option(
+    "--concurrency", type=click.IntRange(min=1), default=None, help="Worker threads.  [cores]"
+)
+@envoy_options
+def envoy(data_dir: Path, concurrency: int | None, settings: BootstrapSettings) -> None:
+    """Become an Envoy of this gateway (the process is replaced)."""
+    from naru.up.files import prepare_data_dir, write_atomically
+    from naru.up.parts import envoy_command
+
+    try:
+        path = prepare_data_dir(data_dir) / "envoy-bootstrap.json"
+        write_atomically(path, json.dumps(build(settings), indent=2).encode())
+        argv = envoy_command(path, concurrency or len(os.sched_getaffinity(0)))
+    except (UpError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    sys.stdout.flush()
+    os.execv(argv[0], argv)  # noqa: S606 - no shell is wanted
+
+
+def server_part(name: str) -> Any:
+    """A module of the server.
+
+    Raises:
+        click.ClickException: what it needs is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in _OURS:
+            raise
+        raise click.ClickException(
+            f"This needs the package {error.name!r}: install naru-gateway[server]"
+        ) from error
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")

@@ -1,0 +1,135 @@
+"""The command line, environment and readiness of each part of the system. One function for each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+
+from naru.bootstrap import BootstrapSettings, bootstrap
+from naru.up import binaries, probes, python
+from naru.up.child import ChildSpec
+from naru.up.drain import drain_envoy
+from naru.up.files import write_atomically
+from naru.up.layout import Layout
+from naru.up.lines import tidy_zap
+from naru.up.settings import UpSettings
+
+_MIB = 1024 * 1024
+_ETCD_OPTIONS = (
+    "--max-txn-ops=10240",
+    f"--max-request-bytes={32 * _MIB}",
+    f"--quota-backend-bytes={2048 * _MIB}",
+    "--auto-compaction-mode=periodic",
+    "--auto-compaction-retention=24h",
+    "--log-level=warn",
+    "--log-outputs=stderr",
+)
+
+
+def etcd(layout: Layout, http: httpx.AsyncClient) -> ChildSpec:
+    client, peer = layout.at["etcd"].url, layout.at["etcd_peer"].url
+    argv = (
+        str(binaries.find("etcd")),
+        "--name=naru",
+        f"--data-dir={layout.data_dir / 'etcd'}",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=naru={peer}",
+        *_ETCD_OPTIONS,
+    )
+    return ChildSpec(
+        name="etcd",
+        group="etcd",
+        argv=argv,
+        env=python.plain_environment(),
+        ready=probes.etcd_healthy(http, client),
+        tidy=tidy_zap,
+    )
+
+
+def control_plane(layout: Layout, settings: UpSettings, http: httpx.AsyncClient) -> ChildSpec:
+    return ChildSpec(
+        name="control_plane",
+        group="control_plane",
+        argv=python.command("naru", "control-plane"),
+        env=python.environment() | role_environment(layout, settings),
+        ready=probes.http_ok(http, f"{layout.at['api'].url}/readyz"),
+        ready_timeout=60.0,
+    )
+
+
+def role_environment(layout: Layout, settings: UpSettings) -> dict[str, str]:
+    """The `NARU_*` variables that tell the control plane where everything is."""
+    kek = {"NARU_KEK": settings.kek} if settings.kek else {"NARU_KEK_FILE": str(layout.kek_file)}
+    return kek | {
+        "NARU_DATA_DIR": str(layout.data_dir),
+        "NARU_GATEWAY_ADDRESS": str(layout.at["gateway"]),
+        "NARU_API_ADDRESS": str(layout.at["api"]),
+        "NARU_XDS_ADDRESS": str(layout.at["xds"]),
+        "NARU_ENVOY_ADMIN_ADDRESS": str(layout.at["envoy_admin"]),
+        "NARU_ETCD_ENDPOINTS": str(layout.at["etcd"]),
+        "NARU_ADMIN_TOKEN_FILE": str(layout.admin_token_file),
+        "NARU_EXT_PROC_SOCKETS": ",".join(map(str, layout.sockets)),
+    }
+
+
+def ext_proc(layout: Layout, index: int) -> ChildSpec:
+    path = layout.sockets[index]
+    arguments = ("--socket", str(path), "--xds-address", str(layout.at["xds"].local))
+    return ChildSpec(
+        name=f"ext_proc.{index}",
+        group="ext_proc",
+        argv=python.command("naru", "ext-proc", *arguments, "--node-id", layout.worker_ids[index]),
+        env=python.environment() | {"NARU_DATA_DIR": str(layout.data_dir)},
+        # A killed worker leaves its socket behind.
+        before_start=lambda: path.unlink(missing_ok=True),
+        stop_grace=15.0,
+        ready=probes.unix_accepts(path),
+    )
+
+
+def envoy(layout: Layout, settings: UpSettings, http: httpx.AsyncClient) -> ChildSpec:
+    xds, admin = layout.at["xds"].local, layout.at["envoy_admin"]
+    document = bootstrap(
+        BootstrapSettings(
+            xds_host=xds.host,
+            xds_port=xds.port,
+            ext_proc_sockets=tuple(map(str, layout.sockets)),
+            admin_host=admin.host,
+            admin_port=admin.port,
+            node_id=settings.node_id,
+        )
+    )
+    path = layout.data_dir / "envoy" / "bootstrap.json"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    write_atomically(path, json.dumps(document, indent=2).encode())
+    return ChildSpec(
+        name="envoy",
+        group="envoy",
+        argv=envoy_command(path, settings.workers),
+        env=python.plain_environment(),
+        ready=probes.http_ok(http, f"{admin.url}/ready"),
+        ready_timeout=60.0,
+        drain=lambda: drain_envoy(http, admin.url, settings.drain),
+    )
+
+
+def envoy_command(bootstrap_path: Path, concurrency: int) -> tuple[str, ...]:
+    """Envoy with `concurrency` worker threads.
+
+    Without hot restart, whose shared memory would let one Envoy of a machine disturb another.
+    """
+    options = {
+        "--config-path": bootstrap_path,
+        "--concurrency": concurrency,
+        "--drain-time-s": 5,
+        "--drain-strategy": "immediate",
+        "--log-level": "warning",
+        "--log-format": "%l %n: %v",
+    }
+    arguments = [str(text) for option in options.items() for text in option]
+    return (str(binaries.find("envoy")), *arguments, "--disable-hot-restart")

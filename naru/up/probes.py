@@ -1,0 +1,100 @@
+"""Asking the parts whether they are ready. A part that is silent is not ready."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+Probe = Callable[[], Awaitable[bool]]
+_PATIENCE = 2.0
+
+
+def new_http() -> httpx.AsyncClient:
+    """A client for loopback only: proxies of the environment do not apply."""
+    return httpx.AsyncClient(trust_env=False, timeout=_PATIENCE)
+
+
+def http_ok(http: httpx.AsyncClient, url: str) -> Probe:
+    """True when `GET url` answers 200."""
+
+    async def probe() -> bool:
+        try:
+            return (await http.get(url)).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    return probe
+
+
+def etcd_healthy(http: httpx.AsyncClient, url: str) -> Probe:
+    """True when etcd has a leader and takes writes (its `/health`)."""
+
+    async def probe() -> bool:
+        try:
+            return bool((await http.get(f"{url}/health")).json().get("health") == "true")
+        except (httpx.HTTPError, ValueError):
+            return False
+
+    return probe
+
+
+def unix_accepts(path: Path) -> Probe:
+    """True when something accepts connections on the socket."""
+
+    async def probe() -> bool:
+        return await _connects(asyncio.open_unix_connection(path))
+
+    return probe
+
+
+def tcp_accepts(host: str, port: int) -> Probe:
+    async def probe() -> bool:
+        return await _connects(asyncio.open_connection(host, port))
+
+    return probe
+
+
+async def get_status(http: httpx.AsyncClient, api: str, token: str) -> Mapping[str, Any] | None:
+    """The control plane's `/api/v1/status`; none while it does not answer."""
+    headers = {"authorization": f"Bearer {token}"}
+    try:
+        answer = await http.get(f"{api}/api/v1/status", headers=headers)
+        found = answer.json() if answer.status_code == httpx.codes.OK else None
+    except (httpx.HTTPError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+async def active_requests(http: httpx.AsyncClient, admin: str) -> int | None:
+    """Requests that Envoy is serving now; none if its admin page does not answer."""
+    try:
+        answer = await http.get(f"{admin}/stats", params={"filter": "downstream_rq_active"})
+    except httpx.HTTPError:
+        return None
+    return count_active(answer.text) if answer.status_code == httpx.codes.OK else None
+
+
+def count_active(stats: str) -> int:
+    """Sum of `http.<prefix>.downstream_rq_active` over all listeners but the admin page."""
+    total = 0
+    for line in stats.splitlines():
+        name, _, value = line.partition(": ")
+        mine = name.startswith("http.") and name.endswith(".downstream_rq_active")
+        if mine and not name.startswith("http.admin."):
+            total += int(value)
+    return total
+
+
+async def _connects(
+    opening: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]],
+) -> bool:
+    try:
+        _, writer = await asyncio.wait_for(opening, _PATIENCE)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True

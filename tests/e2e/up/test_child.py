@@ -1,0 +1,202 @@
+"""One supervised child, as a real process that behaves well, badly, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from naru.up.child import Child, ChildSpec
+from naru.up.console import Console
+from naru.up.errors import MissingPart, StartFailed
+from naru.up.lines import Redactor
+from naru.up.restart import Backoff
+
+pytestmark = pytest.mark.anyio
+
+READY = "import pathlib, signal, sys, time; path = pathlib.Path(sys.argv[1])\n"
+SERVES = READY + "path.touch(); print('serving'); signal.pause()"
+STUBBORN = READY + "signal.signal(signal.SIGTERM, signal.SIG_IGN); path.touch(); signal.pause()"
+DIES = READY + "print('secret-of-mine'); print('no such file'); sys.exit(7)"
+NEVER_READY = READY + "print('thinking'); signal.pause()"
+WITH_GRANDCHILD = READY + (
+    "import subprocess\n"
+    "child = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])\n"
+    "path.write_text(str(child.pid)); signal.pause()"
+)
+
+
+class Nursery:
+    """Makes children and ends them all, whatever happens."""
+
+    def __init__(self, folder: Path) -> None:
+        self.marker = folder / "ready"
+        self.log = io.StringIO()
+        self.changes = 0
+        self.hurry = asyncio.Event()
+        self._children: list[Child] = []
+
+    def child(self, code: str, *, size: int = 0, **more: Any) -> Child:
+        async def ready() -> bool:
+            return self.marker.exists() and self.marker.stat().st_size >= size
+
+        spec = ChildSpec(
+            name="part",
+            group="etcd",
+            argv=more.pop("argv", (sys.executable, "-uc", code, str(self.marker))),
+            env=dict(os.environ),
+            before_start=lambda: self.marker.unlink(missing_ok=True),
+            ready=more.pop("ready", ready),
+            **more,
+        )
+        console = Console(4, Redactor(["secret-of-mine"]), self.log)
+        child = Child(spec, console, self._on_change, Backoff(first=0.01, limit=0.05))
+        self._children.append(child)
+        return child
+
+    def _on_change(self) -> None:
+        self.changes += 1
+
+    async def close(self) -> None:
+        self.hurry.set()
+        for child in self._children:
+            await child.stop(self.hurry)
+
+
+@pytest.fixture
+async def nursery(tmp_path: Path) -> AsyncIterator[Nursery]:
+    nursery = Nursery(tmp_path)
+    yield nursery
+    await nursery.close()
+
+
+async def until(condition: Callable[[], object], seconds: float = 15) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def started(child: Child) -> int:
+    await child.launch()
+    await child.first_ready()
+    assert child.pid is not None
+    return child.pid
+
+
+async def test_it_starts_logs_and_stops(nursery: Nursery) -> None:
+    child = nursery.child(SERVES)
+    pid = await started(child)
+    assert child.ready
+    await child.stop(nursery.hurry)
+    assert not psutil.pid_exists(pid)
+    assert (child.pid, child.ready) == (None, False)
+    assert "part | serving" in nursery.log.getvalue()
+    assert nursery.changes >= 3
+
+
+async def test_one_that_exits_at_once_is_an_error_with_its_last_lines(nursery: Nursery) -> None:
+    child = nursery.child(DIES)
+    with pytest.raises(StartFailed) as caught:
+        await started(child)
+    message = str(caught.value)
+    assert "part exited with status 7" in message
+    assert "no such file" in message
+    assert "[hidden]" in message
+    assert "secret-of-mine" not in message + nursery.log.getvalue()
+
+
+async def test_one_that_is_never_ready_is_an_error_with_its_last_lines(nursery: Nursery) -> None:
+    child = nursery.child(NEVER_READY, ready_timeout=1.5)
+    with pytest.raises(StartFailed, match="not ready after") as caught:
+        await started(child)
+    assert caught.value.last_lines == ("thinking",)
+
+
+@pytest.mark.parametrize("argv", [("/nonexistent/program",), (__file__,)])
+async def test_one_that_cannot_be_executed(nursery: Nursery, argv: tuple[str, ...]) -> None:
+    with pytest.raises(MissingPart, match=f"part cannot be started: .*{argv[0]}"):
+        await nursery.child("", argv=argv).launch()
+
+
+async def test_it_is_restarted_with_growing_delays(nursery: Nursery) -> None:
+    child = nursery.child(SERVES)
+    pids = {await started(child)}
+    for _ in range(4):
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        await until(lambda: child.pid not in {None, *pids} and child.ready)
+        pids.add(child.pid or 0)
+    log = nursery.log.getvalue()
+    assert log.count("was ended by SIGKILL; restarting in") == 4
+    assert [f"restarting in {delay}" in log for delay in ("0.0 s", "0.1 s")] == [True, True]
+
+
+async def test_it_is_not_ready_while_it_is_down(nursery: Nursery) -> None:
+    child = nursery.child(SERVES)
+    pid = await started(child)
+    seen: list[tuple[bool, bool]] = []
+    child._on_change = lambda: seen.append((child.ready, child.pid is not None))
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: child.ready and child.pid not in (None, pid))
+    assert seen == [(False, False), (False, True), (True, True)]
+
+
+async def test_a_stubborn_one_is_killed_after_its_grace(nursery: Nursery) -> None:
+    child = nursery.child(STUBBORN, stop_grace=0.2)
+    pid = await started(child)
+    await child.stop(nursery.hurry)
+    assert not psutil.pid_exists(pid)
+    assert "did not stop in time" in nursery.log.getvalue()
+
+
+async def test_a_hurry_cuts_drain_and_grace_short(nursery: Nursery) -> None:
+    forever = asyncio.Event()
+
+    async def drain() -> None:
+        await forever.wait()
+
+    child = nursery.child(STUBBORN, stop_grace=3600, drain=drain)
+    pid = await started(child)
+    stopping = asyncio.create_task(child.stop(nursery.hurry))
+    nursery.hurry.set()
+    async with asyncio.timeout(10):
+        await stopping
+    assert not psutil.pid_exists(pid)
+
+
+async def test_drain_comes_before_sigterm(nursery: Nursery) -> None:
+    alive_at_drain = []
+
+    async def drain() -> None:
+        alive_at_drain.append(child.pid)
+
+    child = nursery.child(SERVES, drain=drain)
+    pid = await started(child)
+    await child.stop(nursery.hurry)
+    assert alive_at_drain == [pid]
+
+
+async def test_what_a_killed_child_leaves_is_killed_before_the_restart(nursery: Nursery) -> None:
+    child = nursery.child(WITH_GRANDCHILD, size=1)
+    pid = await started(child)
+    await until(lambda: nursery.marker.read_text())
+    left = psutil.Process(int(nursery.marker.read_text()))
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: child.ready and child.pid not in (None, pid))
+    await until(lambda: not left.is_running() or left.status() == psutil.STATUS_ZOMBIE)
+
+
+async def test_stop_before_launch_and_twice(nursery: Nursery) -> None:
+    child = nursery.child(SERVES)
+    await child.stop(nursery.hurry)
+    await started(child)
+    await child.stop(nursery.hurry)
+    await child.stop(nursery.hurry)

@@ -1,0 +1,45 @@
+"""Keys in etcd."""
+
+from __future__ import annotations
+
+import pytest
+
+from control_plane.resources import Key
+from control_plane.store._layout import Layout
+
+
+def test_a_key_comes_back() -> None:
+    layout, key = Layout(), Key("credentials", "menu-key")
+    assert layout.resource(key) == b"/naru/v1/resources/credentials/menu-key"
+    assert layout.key(layout.resource(key)) == key
+    assert layout.short(layout.resource(key)) == str(key)
+
+
+def test_the_range_holds_everything_of_the_product_and_nothing_else() -> None:
+    layout = Layout("/team/naru")
+    for inside in (layout.guard, layout.resource(Key("a", "b")), b"/team/naru/\xff"):
+        assert layout.start <= inside < layout.end
+    for outside in (b"/team/naru", b"/team/naru0", b"/team/naru2/guard", b"/team/narw"):
+        assert not layout.start <= outside < layout.end
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"/naru/v1/guard",
+        b"/naru/v1/resources/",
+        b"/naru/v1/resources/credentials",
+        b"/naru/v1/resources/credentials/",
+        b"/naru/v1/resources/a/b/c",
+        b"/naru/v1/history/credentials/a",
+        b"/other",
+    ],
+)
+def test_other_keys_name_no_resource(raw: bytes) -> None:
+    assert Layout().key(raw) is None
+
+
+@pytest.mark.parametrize("prefix", ["", "naru", "/naru/", "/"])
+def test_a_prefix_begins_with_a_slash_and_ends_without(prefix: str) -> None:
+    with pytest.raises(ValueError, match="prefix"):
+        Layout(prefix)

@@ -1,0 +1,164 @@
+"""Envelope encryption: what opens, what does not, and what each failure says."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from control_plane.store import (
+    Kek,
+    KekError,
+    Sealer,
+    Tampered,
+    WrongKek,
+    create_kek_file,
+    kek_from_base64,
+    kek_from_file,
+)
+
+CONTEXT = "credentials/menu-key#secret"
+KEK, OTHER = Kek(bytes(range(32))), Kek(bytes(range(1, 33)))
+
+
+@pytest.mark.parametrize("plaintext", ["", "sk-1", "비밀 ключ 🔑", "x" * 100_000])
+def test_what_is_sealed_opens_again_after_a_trip_through_json(plaintext: str) -> None:
+    sealed = json.loads(json.dumps(Sealer(KEK).seal(plaintext, CONTEXT)))
+    assert Sealer(Kek(KEK.key)).unseal(sealed, CONTEXT) == plaintext
+
+
+def test_neither_the_plaintext_nor_a_key_is_in_the_envelope() -> None:
+    envelope = json.dumps(Sealer(KEK).seal("canary-plaintext", CONTEXT))
+    assert "canary" not in envelope
+    assert base64.b64encode(KEK.key).decode() not in envelope
+
+
+def test_two_seals_of_one_secret_share_nothing() -> None:
+    sealer = Sealer(KEK)
+    first, second = sealer.seal("same", CONTEXT), sealer.seal("same", CONTEXT)
+    assert first["dataKey"] != second["dataKey"]
+    assert first["ciphertext"] != second["ciphertext"]
+
+
+def test_a_seal_does_not_open_in_another_place() -> None:
+    sealed = Sealer(KEK).seal("s", CONTEXT)
+    with pytest.raises(Tampered, match="credentials/other#secret"):
+        Sealer(KEK).unseal(sealed, "credentials/other#secret")
+
+
+@pytest.mark.parametrize("field", ["dataKey", "ciphertext"])
+def test_every_changed_byte_is_noticed(field: str) -> None:
+    sealed = Sealer(KEK).seal("s", CONTEXT)
+    raw = base64.b64decode(sealed[field])
+    for position in range(len(raw)):
+        changed = bytes([*raw[:position], raw[position] ^ 1, *raw[position + 1 :]])
+        with pytest.raises(Tampered):
+            Sealer(KEK).unseal(sealed | {field: base64.b64encode(changed).decode()}, CONTEXT)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ciphertext": ""},
+        {"ciphertext": "AAAA"},
+        {"ciphertext": "no base64 !"},
+        {"ciphertext": None},
+        {"dataKey": 7},
+        {"version": 2},
+        {"version": None},
+    ],
+)
+def test_a_malformed_envelope_is_tampered(change: dict[str, Any]) -> None:
+    with pytest.raises(Tampered):
+        Sealer(KEK).unseal(Sealer(KEK).seal("s", CONTEXT) | change, CONTEXT)
+
+
+def test_halves_of_two_envelopes_do_not_fit() -> None:
+    sealer = Sealer(KEK)
+    one, two = sealer.seal("1", CONTEXT), sealer.seal("2", CONTEXT)
+    with pytest.raises(Tampered):
+        sealer.unseal(one | {"ciphertext": two["ciphertext"]}, CONTEXT)
+
+
+def test_a_wrong_kek_is_told_apart_and_both_are_named() -> None:
+    sealed = Sealer(KEK).seal("s", CONTEXT)
+    with pytest.raises(WrongKek) as caught:
+        Sealer(OTHER).unseal(sealed, CONTEXT)
+    assert KEK.id in str(caught.value)
+    assert OTHER.id in str(caught.value)
+
+
+def test_a_forged_kek_id_is_not_repeated_in_the_error() -> None:
+    sealed = Sealer(KEK).seal("s", CONTEXT) | {"kek": "<script>alert(1)</script>"}
+    with pytest.raises(WrongKek) as caught:
+        Sealer(KEK).unseal(sealed, CONTEXT)
+    assert "script" not in str(caught.value)
+
+
+def test_after_a_rotation_old_seals_open_and_new_ones_use_the_new_kek() -> None:
+    rotated = Sealer(OTHER, older=[KEK])
+    assert rotated.unseal(Sealer(KEK).seal("old", CONTEXT), CONTEXT) == "old"
+    assert rotated.seal("new", CONTEXT)["kek"] == OTHER.id == rotated.kek_id
+
+
+def test_a_kek_shows_its_id_only() -> None:
+    assert repr(KEK) == "Kek()"
+    assert len(KEK.id) == 16
+    assert KEK.id != OTHER.id
+
+
+@pytest.mark.parametrize("size", [0, 16, 31, 33])
+def test_a_kek_has_32_bytes(size: int) -> None:
+    with pytest.raises(KekError, match="openssl rand"):
+        Kek(bytes(size))
+
+
+def test_a_kek_comes_from_base64_of_either_alphabet() -> None:
+    key = b"\xfb\xff" * 16
+    for text in (
+        base64.b64encode(key),
+        base64.urlsafe_b64encode(key),
+        base64.b64encode(key) + b"\n",
+    ):
+        assert kek_from_base64(text.decode()).key == key
+
+
+def test_an_error_about_a_kek_never_repeats_it() -> None:
+    with pytest.raises(KekError) as caught:
+        kek_from_base64("not!base64!at!all")
+    assert "not!base64" not in str(caught.value)
+    assert "NARU_KEK" in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_new_kek_file_is_private_and_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "kek"
+    old = os.umask(0)
+    try:
+        kek = create_kek_file(path)
+    finally:
+        os.umask(old)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert kek_from_file(path) == kek
+    with pytest.raises(FileExistsError):
+        create_kek_file(path)
+    assert kek_from_file(path) == kek
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o620])
+def test_a_kek_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "kek"
+    create_kek_file(path)
+    path.chmod(mode)
+    with pytest.raises(KekError, match="chmod 600"):
+        kek_from_file(path)
+
+
+def test_a_kek_file_that_is_missing_or_no_file_says_what_to_do(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing", tmp_path):
+        with pytest.raises(KekError, match="NARU_KEK_FILE"):
+            kek_from_file(path)

@@ -1,0 +1,79 @@
+"""The bootstrap as a document, and as the real Envoy sees it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from naru.bootstrap import BootstrapSettings, bootstrap, read_template
+from naru.up.binaries import find
+
+SOCKETS = ("/run/a.sock", "/run/b.sock")
+
+
+def cluster(document: dict, name: str) -> dict:  # type: ignore[type-arg]
+    (found,) = [c for c in document["static_resources"]["clusters"] if c["name"] == name]
+    return dict(found)
+
+
+def endpoints(found: dict) -> list:  # type: ignore[type-arg]
+    return [
+        endpoint["endpoint"]["address"]
+        for locality in found["load_assignment"]["endpoints"]
+        for endpoint in locality["lb_endpoints"]
+    ]
+
+
+def test_every_place_is_filled() -> None:
+    text = json.dumps(bootstrap(BootstrapSettings(ext_proc_sockets=SOCKETS)))
+    assert "${" not in text
+    assert "${" in read_template()
+
+
+def test_who_and_where() -> None:
+    document = bootstrap(BootstrapSettings("10.0.0.7", 7, SOCKETS, "::1", 8, "edge-1", "edge"))
+    assert document["node"] == {"id": "edge-1", "cluster": "edge"}
+    admin = document["admin"]["address"]["socket_address"]
+    assert admin == {"address": "::1", "port_value": 8}
+    xds = cluster(document, "xds")
+    assert xds["type"] == "STATIC"
+    assert endpoints(xds) == [{"socket_address": {"address": "10.0.0.7", "port_value": 7}}]
+
+
+def test_a_control_plane_by_name_is_resolved() -> None:
+    document = bootstrap(BootstrapSettings(xds_host="control-plane.naru.svc"))
+    assert cluster(document, "xds")["type"] == "STRICT_DNS"
+
+
+@pytest.mark.parametrize("sockets", [(), SOCKETS[:1], SOCKETS])
+def test_one_endpoint_for_each_socket(sockets: tuple[str, ...]) -> None:
+    found = endpoints(cluster(bootstrap(BootstrapSettings(ext_proc_sockets=sockets)), "ext_proc"))
+    assert found == [{"pipe": {"path": path}} for path in sockets]
+
+
+def test_the_admin_page_is_on_loopback_unless_told_otherwise() -> None:
+    assert BootstrapSettings().admin_host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        BootstrapSettings(ext_proc_sockets=SOCKETS),
+        BootstrapSettings(xds_host="control-plane.naru.svc"),
+    ],
+)
+def test_envoy_takes_it(settings: BootstrapSettings, tmp_path: Path) -> None:
+    path = tmp_path / "bootstrap.yaml"
+    path.write_text(yaml.safe_dump(bootstrap(settings)))
+    command = [str(find("envoy")), "--mode", "validate", "-c", str(path), "-l", "error"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_template_that_is_no_mapping() -> None:
+    with pytest.raises(ValueError, match="not a mapping"):
+        bootstrap(BootstrapSettings(), "- a")
