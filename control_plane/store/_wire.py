@@ -40,6 +40,10 @@ _REQUEST_OVERHEAD: Final = 512
 """etcd measures a request with its own raft header around it; this is more than that takes."""
 
 
+_TOO_LARGE: Final = ("too large", "too many", "larger than max")
+"""What etcd says of the request (the first two), and its gRPC server of the message."""
+
+
 class Refused(StoreUnavailable):
     """etcd answered, and said no: nothing was written, and asking again would not help."""
 
@@ -116,7 +120,9 @@ def failure(code: grpc.StatusCode, details: str, endpoint: str) -> StoreUnavaila
     """The error of a failed call, fit to be shown."""
     where = f"etcd at {endpoint}"
     match code:
-        case grpc.StatusCode.INVALID_ARGUMENT if "too large" in details or "too many" in details:
+        case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.RESOURCE_EXHAUSTED if any(
+            words in details for words in _TOO_LARGE
+        ):
             return TooLarge(
                 f"{where} takes less in one transaction than this process was told ({details}): "
                 "apply fewer documents at once, or raise etcd's limits"

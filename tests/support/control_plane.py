@@ -115,13 +115,15 @@ class ControlPlaneProcess:
 
 
 class AdsClient:
-    """One node on a state-of-the-world stream: subscribes to everything, ACKs, or NACKs with `words`.
+    """One node on a state-of-the-world stream: subscribes to everything, and ACKs it.
 
-    `answering` off: it reads and says nothing.
+    What holds a resource with the bytes `refuses` in it, it NACKs with `words`. `answering` off: it
+    reads and says nothing.
     """
 
-    def __init__(self, address: str, node: str) -> None:
-        self.words: str | None = None
+    def __init__(self, address: str, node: str, refuses: bytes = b"", words: str = "") -> None:
+        self.refuses = refuses
+        self.words = words
         self.answering = True
         self.received: list[DiscoveryResponse] = []
         self._node = node
@@ -167,7 +169,8 @@ class AdsClient:
     def _answer(self, response: DiscoveryResponse) -> DiscoveryRequest:
         type_url = response.type_url
         request = DiscoveryRequest(type_url=type_url, response_nonce=response.nonce)
-        if self.words is None:
+        bad = self.refuses and any(self.refuses in each.value for each in response.resources)
+        if not bad:
             self._accepted[type_url] = response.version_info
         else:
             request.error_detail.code = 3

@@ -69,6 +69,7 @@ def test_a_value_is_not_in_a_repr() -> None:
     [
         ("INVALID_ARGUMENT", "etcdserver: request is too large", TooLarge, "fewer"),
         ("INVALID_ARGUMENT", "etcdserver: too many operations in txn request", TooLarge, "fewer"),
+        ("RESOURCE_EXHAUSTED", "grpc: received message larger than max", TooLarge, "fewer"),
         ("INVALID_ARGUMENT", "etcdserver: duplicate key given", _wire.Refused, "duplicate"),
         ("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded", _wire.Refused, "full"),
         ("PERMISSION_DENIED", "etcdserver: permission denied", _wire.Refused, "rights"),

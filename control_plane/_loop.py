@@ -1,0 +1,139 @@
+"""Reflector → compiler → hub: every new snapshot is compiled, and served if that succeeds.
+
+Compiling runs in a thread, so that streams and requests go on meanwhile; the newest snapshot wins,
+those in between are skipped. What cannot be compiled leaves the last good target live; the outcome
+says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from control_plane.compile import Compiled
+from control_plane.resources import Key, Problem, Resource, check_graph
+from control_plane.store import Snapshot
+
+log = logging.getLogger("naru.compile")
+
+_OURS: Final = Problem(
+    "$", "the compiler failed", "This is a fault of the product: see the control plane's log"
+)
+
+
+class Compiles(Protocol):
+    """`control_plane.compile.Compiler`: keeps state, so one thread at a time."""
+
+    def compile(self, revision: int, resources: Mapping[Key, Resource]) -> Compiled: ...
+
+
+class Target(Protocol):
+    """Where a compiled revision goes: `control_plane.xds.Hub`."""
+
+    def set_target(self, compiled: Compiled) -> None: ...
+
+
+class CompileFailed(Exception):
+    """A snapshot cannot be compiled; `problems` says why."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the newest snapshot that was tried; no problems: it is the target."""
+
+    revision: int
+    problems: tuple[Problem, ...] = ()
+
+
+class CompileLoop:
+    """Keeps the hub's target at the newest snapshot that compiles.
+
+    Args:
+        make_compiler: called twice: what is live and what is only tried do not share a cache.
+        observe: told the seconds of every compilation, and whether it succeeded.
+    """
+
+    def __init__(
+        self,
+        make_compiler: Callable[[], Compiles],
+        target: Target,
+        observe: Callable[[float, bool], None] = lambda seconds, good: None,
+    ) -> None:
+        self._live = _Compiling(make_compiler(), observe)
+        self._trial = _Compiling(make_compiler(), observe)
+        self._target = target
+        self._changed = asyncio.Condition()
+        self.outcome: Outcome | None = None
+        """Of the newest snapshot; None before the first."""
+        self.live: Compiled | None = None
+        """The last that was good."""
+
+    async def run(self, snapshots: AsyncIterator[Snapshot]) -> None:
+        """Follow the snapshots until cancelled."""
+        async for snapshot in snapshots:
+            await self._take(snapshot)
+
+    async def wait_for(self, revision: int, timeout: float) -> Outcome | None:
+        """The outcome of `revision` or a later one; None when there is none in time."""
+        try:
+            async with asyncio.timeout(timeout), self._changed:
+                await self._changed.wait_for(
+                    lambda: self.outcome is not None and self.outcome.revision >= revision
+                )
+        except TimeoutError:
+            return None
+        return self.outcome
+
+    async def preview(self, revision: int, resources: Mapping[Key, Resource]) -> Compiled:
+        """What `resources` would compile to, without serving it; raises CompileFailed."""
+        return await self._trial.compile(revision, resources)
+
+    async def _take(self, snapshot: Snapshot) -> None:
+        try:
+            compiled = await self._live.compile(snapshot.revision, snapshot.resources)
+        except CompileFailed as error:
+            log.error("revision %d cannot be compiled: %s", snapshot.revision, error)
+            outcome = Outcome(snapshot.revision, error.problems)
+        else:
+            self.live, outcome = compiled, Outcome(snapshot.revision)
+            self._target.set_target(compiled)
+        async with self._changed:
+            self.outcome = outcome
+            self._changed.notify_all()
+
+
+class _Compiling:
+    """One compiler, used by one thread at a time."""
+
+    def __init__(self, compiler: Compiles, observe: Callable[[float, bool], None]) -> None:
+        self._compiler = compiler
+        self._observe = observe
+        self._turn = asyncio.Lock()
+
+    async def compile(self, revision: int, resources: Mapping[Key, Resource]) -> Compiled:
+        async with self._turn:
+            start, good = time.perf_counter(), False
+            try:
+                compiled = await asyncio.to_thread(self._compiler.compile, revision, resources)
+                good = True
+            except Exception as error:
+                raise CompileFailed(_problems_of(error, resources)) from error
+            finally:
+                self._observe(time.perf_counter() - start, good)
+        return compiled
+
+
+def _problems_of(error: Exception, resources: Mapping[Key, Resource]) -> tuple[Problem, ...]:
+    """Why it failed. A resource that cannot be read is missing, which others then stumble over."""
+    problems: tuple[Problem, ...] = getattr(error, "problems", ()) or check_graph(resources)
+    if not problems:
+        log.error("the compiler failed with %s", type(error).__name__, exc_info=error)
+    return problems or (_OURS,)

@@ -1,0 +1,48 @@
+"""Lists, a page at a time: in the order of names, each page continuing after the last name."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from control_plane.api.errors import BadRequest
+from control_plane.resources import Key
+from control_plane.store import Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some resources of a kind, and the token of the next page (None: this is the last)."""
+
+    items: tuple[Stored, ...]
+    token: str | None
+
+
+def page(
+    stored: Mapping[Key, Stored], plural: str, *, limit: int, token: str | None, team: str | None
+) -> Page:
+    """The next `limit` resources of a kind after `token`; raises BadRequest for a foreign token."""
+    after = _name_in(token, plural) if token else ""
+    names = sorted(key.name for key in stored if key.plural == plural and key.name > after)
+    found = (stored[Key(plural, name)] for name in names)
+    items = [item for item in found if team is None or item.resource.metadata.team == team]
+    shown = tuple(items[:limit])
+    more = len(items) > limit
+    return Page(shown, _token(plural, shown[-1].resource.metadata.name) if more else None)
+
+
+def _token(plural: str, name: str) -> str:
+    return base64.urlsafe_b64encode(f"{plural}/{name}".encode()).decode().rstrip("=")
+
+
+def _name_in(token: str, plural: str) -> str:
+    try:
+        text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        found, slash, name = text.decode().partition("/")
+    except (binascii.Error, ValueError):
+        found, slash, name = "", "", ""
+    if not slash or found != plural:
+        raise BadRequest("continue is not a token of this list; begin again without it")
+    return name

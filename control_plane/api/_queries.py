@@ -1,0 +1,99 @@
+"""Query parameters and path parts, read strictly: `?dryrun=true` must not become a real write."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import Depends, Path, Query, Request
+
+from control_plane.api import _preconditions
+from control_plane.api._preconditions import Precondition
+from control_plane.api.errors import BadRequest, UnknownKind
+from control_plane.resources import KINDS, Problem, Resource
+
+MOST_WAIT: Final = 300.0
+"""Seconds that `?wait` can ask for."""
+
+_WAIT: Final = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)(ms|s|m)", re.ASCII)
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How a write is to be done.
+
+    Attributes:
+        dry_run: check and compare only.
+        wait: seconds to wait until every connected node has acknowledged; None: do not wait.
+    """
+
+    dry_run: bool
+    wait: float | None
+
+
+def _write_options(
+    request: Request,
+    dry_run: Annotated[
+        bool, Query(description="Check, and answer what would change in Envoy; write nothing.")
+    ] = False,
+    wait: Annotated[
+        str | None,
+        Query(description='Wait so long for every connected node to acknowledge, such as "5s".'),
+    ] = None,
+) -> WriteOptions:
+    only(request, "dry_run", "wait")
+    if dry_run and wait is not None:
+        raise BadRequest("dry_run writes nothing, so there is nothing to wait for; leave one out")
+    return WriteOptions(dry_run, None if wait is None else _seconds(wait))
+
+
+def _kind(
+    kinds: Annotated[
+        str, Path(description="Plural of a kind.", json_schema_extra={"enum": [*sorted(KINDS)]})
+    ],
+) -> type[Resource]:
+    kind = KINDS.get(kinds)
+    if kind is None:
+        raise UnknownKind
+    return kind
+
+
+def _precondition(request: Request) -> Precondition:
+    return _preconditions.of_headers(
+        _header(request, "if-match"), _header(request, "if-none-match")
+    )
+
+
+def only(request: Request, *names: str) -> None:
+    """Raises BadRequest when the query holds anything else, or a parameter twice."""
+    unknown = sorted(request.query_params.keys() - set(names))
+    if unknown:
+        known = ", ".join(names) or "none"
+        field = f"query.{ascii(unknown[0][:64])[1:-1]}"
+        problem = Problem(field, "no such parameter", f"Known here: {known}")
+        raise BadRequest("a query parameter is not known", (problem,))
+    if len(request.query_params.multi_items()) != len(request.query_params.keys()):
+        raise BadRequest("a query parameter is given twice")
+
+
+def _header(request: Request, name: str) -> str | None:
+    """The header's value; several lines are one list (RFC 9110, 5.3)."""
+    values = request.headers.getlist(name)
+    return ", ".join(values) if values else None
+
+
+def _seconds(text: str) -> float:
+    match = _WAIT.fullmatch(text)
+    seconds = float(match[1]) * _UNITS[match[2]] if match else -1.0
+    if not 0 <= seconds <= MOST_WAIT:
+        problem = Problem("query.wait", "not a duration up to 300s", 'Write it as "5s" or "500ms"')
+        raise BadRequest("wait cannot be read", (problem,))
+    return seconds
+
+
+Options = Annotated[WriteOptions, Depends(_write_options)]
+Kind = Annotated[type[Resource], Depends(_kind)]
+Expected = Annotated[Precondition, Depends(_precondition)]
+Name = Annotated[str, Path(description="The resource's name, a DNS label.")]

@@ -1,0 +1,102 @@
+"""How far revisions have come on the nodes, as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+from control_plane.api._answers import problem_json
+from control_plane.api._difference import short
+from control_plane.api.state import State
+from control_plane.resources import Credential, Problem
+from control_plane.store import Snapshot
+from control_plane.xds import NodeStatus, RevisionStatus
+
+_SHORTEST: Final = 6
+"""Characters; a shorter secret would blot out ordinary words."""
+
+
+def revision_status(status: RevisionStatus, snapshot: Snapshot) -> dict[str, Any]:
+    """`{"state": …, "nodes": {id: {"state", "detail"}}}`."""
+    nodes = {
+        node: {"state": found.state, "detail": redacted(found.detail, snapshot)}
+        for node, found in sorted(status.nodes.items())
+    }
+    return {"state": status.state, "nodes": nodes}
+
+
+def system_status(state: State) -> dict[str, Any]:
+    """Everything at a glance: revisions, what cannot be read or compiled, and every node."""
+    snapshot, outcome, live = (
+        state.reflector.snapshot,
+        state.compilation.outcome,
+        state.compilation.live,
+    )
+    unreadable = [
+        {"key": problem.key, "code": problem.code, "message": problem.message}
+        for problem in state.reflector.problems.values()
+    ]
+    return {
+        "revision": snapshot.revision,
+        "compiled_revision": None if live is None else live.revision,
+        "compile_problems": [problem_json(p) for p in outcome.problems] if outcome else [],
+        "store": {
+            "synced": state.reflector.synced,
+            "trouble": state.reflector.trouble,
+            "unreadable": unreadable,
+        },
+        "resources": dict(sorted(Counter(key.plural for key in snapshot.stored).items())),
+        "nodes": [_node(node, snapshot) for node in state.hub.ledger.nodes()],
+    }
+
+
+def compile_problems(state: State, revision: int) -> tuple[Problem, ...]:
+    """Why a revision is not served: it, or the later one that holds it too, does not compile."""
+    outcome, live = state.compilation.outcome, state.compilation.live
+    if outcome is None or outcome.revision < revision:
+        return ()
+    return outcome.problems if live is None or live.revision < revision else ()
+
+
+def missing_for_readiness(state: State) -> list[str]:
+    """What keeps the control plane from serving; empty when it is ready.
+
+    etcd being away does not: configuration goes on being served from what was read.
+    """
+    missing = []
+    if not state.reflector.synced:
+        missing.append(f"etcd has not been read: {state.reflector.trouble or 'reading'}")
+    elif state.compilation.live is None:
+        outcome = state.compilation.outcome
+        why = "; ".join(map(str, outcome.problems)) if outcome else "compiling"
+        missing.append(f"nothing has been compiled yet: {why}")
+    return missing
+
+
+def redacted(text: str, snapshot: Snapshot) -> str:
+    """A node's words, without any secret that they might quote."""
+    for resource in snapshot.resources.values() if text else ():
+        if isinstance(resource, Credential) and resource.spec.secret is not None:
+            secret = resource.spec.secret.get_secret_value()
+            if len(secret) >= _SHORTEST:
+                text = text.replace(secret, "[redacted]")
+    return text
+
+
+def _node(node: NodeStatus, snapshot: Snapshot) -> dict[str, Any]:
+    types = {
+        short(type_url): {
+            "version": found.version,
+            "pending": found.pending,
+            "error": redacted(found.error, snapshot),
+        }
+        for type_url, found in sorted(node.types.items())
+    }
+    return {
+        "id": node.id,
+        "cluster": node.cluster,
+        "user_agent": node.user_agent,
+        "connected": node.connected,
+        "applied_revision": node.applied_revision,
+        "types": types,
+    }

@@ -1,0 +1,155 @@
+"""How every write is done: try it, or commit it, and wait for the nodes if asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from control_plane._loop import CompileFailed
+from control_plane.api import _changes, _status
+from control_plane.api._answers import Json, revision_headers
+from control_plane.api._changes import Result
+from control_plane.api._difference import Difference, difference
+from control_plane.api.errors import NotCompiled, RejectedByNode
+from control_plane.api.state import State
+from control_plane.compile import Compiled
+from control_plane.resources import Key, Problem, Resource
+from control_plane.store import Build, Changes, Snapshot, Stored
+from control_plane.xds import RevisionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A write that was done (or found to change nothing).
+
+    Attributes:
+        revision: of the whole configuration, with the write in it.
+        results: what became of each resource, in the order asked.
+    """
+
+    revision: int
+    results: tuple[Result, ...]
+    snapshot: Snapshot
+    changes: Changes
+
+    def stored(self, key: Key) -> Stored:
+        """A resource as this write left it."""
+        resource, before = self.changes.puts.get(key), self.snapshot.stored.get(key)
+        if resource is None:
+            assert before is not None
+            return before
+        return Stored(resource, before.created_revision if before else self.revision, self.revision)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a write would do."""
+
+    results: tuple[Result, ...]
+    difference: list[Difference]
+
+    def answer(self) -> dict[str, Any]:
+        return {
+            "dry_run": True,
+            "results": [result._asdict() for result in self.results],
+            "difference": [found._asdict() for found in self.difference],
+        }
+
+
+async def commit(state: State, build: Build, keys: Sequence[tuple[Key, str]]) -> Written:
+    """Write what `build` makes of the present state; `keys` are the resources with their kinds."""
+    tried: list[tuple[Snapshot, Changes]] = []
+
+    def recorded(snapshot: Snapshot) -> Changes:
+        changes = build(snapshot)
+        tried[:] = [(snapshot, changes)]
+        return changes
+
+    revision = await state.store.commit(recorded)
+    snapshot, changes = tried[0]
+    results = _changes.results(snapshot, changes, keys)
+    for result in results:
+        state.metrics.wrote(result.kind, result.change)
+    return Written(revision, tuple(results), snapshot, changes)
+
+
+async def attempt(state: State, build: Build, keys: Sequence[tuple[Key, str]]) -> Tried:
+    """Do everything but write; raises what the write would, and NotCompiled."""
+    snapshot = state.snapshot
+    changes = build(snapshot)
+    results = tuple(_changes.results(snapshot, changes, keys))
+    if not changes:
+        return Tried(results, [])
+    try:
+        before = await _compiled(state, snapshot)
+        after = await state.compilation.preview(snapshot.revision, _after(snapshot, changes))
+    except CompileFailed as error:
+        raise NotCompiled("the result cannot be compiled", error.problems) from error
+    return Tried(results, await asyncio.to_thread(difference, before, after))
+
+
+async def settled(state: State, revision: int, wait: float) -> RevisionStatus:
+    """How far a stored revision has come within `wait` seconds.
+
+    Raises:
+        NotCompiled: it cannot be compiled; what was live before stays live.
+        RejectedByNode: a node refuses it, with the node's words.
+    """
+    deadline = time.monotonic() + wait
+    await state.compilation.wait_for(revision, wait)
+    problems = _status.compile_problems(state, revision)
+    if problems:
+        raise _not_compiled(problems, revision)
+    status = await state.hub.wait(revision, max(0.0, deadline - time.monotonic()))
+    if status.state == "rejected":
+        raise _rejected(state, status, revision)
+    return status
+
+
+async def receipt(state: State, written: Written, wait: float | None) -> Json:
+    """The answer to a write of many: what became of each, and with `wait` the nodes' status."""
+    body: dict[str, Any] = {
+        "revision": written.revision,
+        "results": [result._asdict() for result in written.results],
+    }
+    code = 200
+    if wait is not None:
+        status = await settled(state, written.revision, wait)
+        body["status"] = _status.revision_status(status, state.snapshot)
+        code = 200 if status.state == "applied" else 202
+    return Json(body, status_code=code, headers=revision_headers(written.revision))
+
+
+async def _compiled(state: State, snapshot: Snapshot) -> Compiled:
+    """The present state compiled: what is live, unless the two are apart just now."""
+    live = state.compilation.live
+    if live is not None and live.revision == snapshot.revision:
+        return live
+    return await state.compilation.preview(snapshot.revision, snapshot.resources)
+
+
+def _after(snapshot: Snapshot, changes: Changes) -> dict[Key, Resource]:
+    kept = {k: r for k, r in snapshot.resources.items() if k not in changes.deletes}
+    return {**kept, **changes.puts}
+
+
+def _not_compiled(problems: tuple[Problem, ...], revision: int) -> NotCompiled:
+    return NotCompiled(
+        "stored, but it cannot be compiled; what was live before stays live",
+        problems,
+        revision_headers(revision),
+    )
+
+
+def _rejected(state: State, status: RevisionStatus, revision: int) -> RejectedByNode:
+    mend = "Correct the resource and write it again; the last good configuration stays live"
+    problems = [
+        Problem(f"nodes.{node}", _status.redacted(found.detail, state.snapshot), mend)
+        for node, found in sorted(status.nodes.items())
+        if found.state == "rejected"
+    ]
+    message = "stored, but a node refuses it; the last good configuration stays live"
+    return RejectedByNode(message, problems, revision_headers(revision))

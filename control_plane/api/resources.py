@@ -1,0 +1,138 @@
+"""`/api/v1/{kinds}` and `/api/v1/{kinds}/{name}`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from control_plane.api import (
+    _answers,
+    _body,
+    _changes,
+    _documents,
+    _openapi,
+    _pages,
+    _status,
+    _writes,
+)
+from control_plane.api._answers import Json
+from control_plane.api._documents import MEDIA_TYPES, PATCH_MEDIA_TYPES
+from control_plane.api._queries import Expected, Kind, Name, Options, WriteOptions, only
+from control_plane.api.errors import ApiError, NotFound, Unreadable
+from control_plane.api.state import State
+from control_plane.resources import KINDS, Key, parse
+from control_plane.store import Build
+
+
+def router(state: State) -> APIRouter:
+    """The routes of single resources and lists."""
+    routes = APIRouter(prefix="/api/v1", tags=["resources"])
+    _add_reads(routes, state)
+    _add_writes(routes, state)
+    return routes
+
+
+def _add_reads(routes: APIRouter, state: State) -> None:
+    @routes.get("/{kinds}", responses=_openapi.LIST, summary="List resources of a kind")
+    async def list_resources(
+        request: Request,
+        kind: Kind,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        token: Annotated[str | None, Query(alias="continue", max_length=256)] = None,
+        team: Annotated[str | None, Query(max_length=63)] = None,
+    ) -> Response:
+        only(request, "limit", "continue", "team")
+        snapshot = state.snapshot
+        page = _pages.page(snapshot.stored, kind.plural, limit=limit, token=token, team=team)
+        items = [_answers.document(item.resource, item.revision) for item in page.items]
+        headers = _answers.revision_headers(snapshot.revision)
+        return Json({"items": items, "continue": page.token}, headers=headers)
+
+    @routes.get("/{kinds}/{name}", responses=_openapi.READ, summary="Read a resource")
+    async def get_resource(request: Request, kind: Kind, name: Name) -> Response:
+        only(request)
+        snapshot = state.snapshot
+        stored = snapshot.stored.get(Key(kind.plural, name))
+        if stored is None:
+            raise _missing(state, Key(kind.plural, name))
+        headers = _answers.revision_headers(snapshot.revision, stored.revision)
+        return Json(_answers.document(stored.resource, stored.revision), headers=headers)
+
+
+def _add_writes(routes: APIRouter, state: State) -> None:
+    @routes.put(
+        "/{kinds}/{name}",
+        responses=_openapi.PUT,
+        openapi_extra=_openapi.body(MEDIA_TYPES),
+        summary="Create or replace a resource",
+    )
+    async def put_resource(
+        request: Request, kind: Kind, name: Name, options: Options, expected: Expected
+    ) -> Response:
+        key = Key(kind.plural, name)
+        resource = parse(await _body.read(request, _documents.one))
+        _changes.must_be(key, resource)
+        return await _write(state, key, lambda s: _changes.put(s, resource, expected), options)
+
+    @routes.patch(
+        "/{kinds}/{name}",
+        responses=_openapi.PATCH,
+        openapi_extra=_openapi.body(PATCH_MEDIA_TYPES),
+        summary="Change a part of a resource (JSON merge patch, RFC 7396)",
+    )
+    async def patch_resource(
+        request: Request, kind: Kind, name: Name, options: Options, expected: Expected
+    ) -> Response:
+        key = Key(kind.plural, name)
+        document = await _body.read(request, _documents.one, PATCH_MEDIA_TYPES)
+        return await _write(
+            state, key, lambda s: _changes.patch(s, key, document, expected), options
+        )
+
+    @routes.delete(
+        "/{kinds}/{name}", responses=_openapi.DELETE, summary="Delete a resource that nothing names"
+    )
+    async def delete_resource(
+        kind: Kind, name: Name, options: Options, expected: Expected
+    ) -> Response:
+        key = Key(kind.plural, name)
+        return await _delete(state, key, lambda s: _changes.delete(s, key, expected), options)
+
+
+async def _write(state: State, key: Key, build: Build, options: WriteOptions) -> Response:
+    """PUT and PATCH: the resource as it is now, and with `wait` its `status` as one more field."""
+    keys = [(key, _kind_name(key))]
+    if options.dry_run:
+        return Json((await _writes.attempt(state, build, keys)).answer())
+    written = await _writes.commit(state, build, keys)
+    stored = written.stored(key)
+    body = _answers.document(stored.resource, stored.revision)
+    code = 201 if written.results[0].change == "created" else 200
+    if options.wait is not None:
+        status = await _writes.settled(state, written.revision, options.wait)
+        body["status"] = _status.revision_status(status, state.snapshot)
+        code = code if status.state == "applied" else 202
+    headers = _answers.revision_headers(written.revision, stored.revision)
+    return Json(body, status_code=code, headers=headers)
+
+
+async def _delete(state: State, key: Key, build: Build, options: WriteOptions) -> Response:
+    keys = [(key, _kind_name(key))]
+    if options.dry_run:
+        return Json((await _writes.attempt(state, build, keys)).answer())
+    written = await _writes.commit(state, build, keys)
+    return await _writes.receipt(state, written, options.wait)
+
+
+def _missing(state: State, key: Key) -> ApiError:
+    """Why a resource is not in the snapshot."""
+    for problem in state.reflector.problems.values():
+        if problem.key == str(key):
+            return Unreadable(f"{key} is stored, but cannot be read: {problem.message}")
+    return NotFound.of(key)
+
+
+def _kind_name(key: Key) -> str:
+    return KINDS[key.plural].__name__

@@ -1,0 +1,88 @@
+"""What the API works on, passed in once: nothing here is global."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from control_plane._loop import Outcome
+from control_plane.api._metrics import Metrics
+from control_plane.api._token import AdminToken
+from control_plane.compile import Compiled
+from control_plane.resources import Key, Resource
+from control_plane.settings import ApiLimits
+from control_plane.store import Build, Snapshot, StoredProblem, StoreUnavailable
+from control_plane.xds import NodeStatus, RevisionStatus
+
+
+class Commits(Protocol):
+    """`control_plane.store.Store`."""
+
+    async def commit(self, build: Build) -> int: ...
+
+
+class Snapshots(Protocol):
+    """`control_plane.store.Reflector`."""
+
+    @property
+    def snapshot(self) -> Snapshot: ...
+
+    @property
+    def synced(self) -> bool: ...
+
+    @property
+    def trouble(self) -> str | None: ...
+
+    @property
+    def problems(self) -> Mapping[str, StoredProblem]: ...
+
+
+class Compilation(Protocol):
+    """`control_plane._loop.CompileLoop`."""
+
+    @property
+    def outcome(self) -> Outcome | None: ...
+
+    @property
+    def live(self) -> Compiled | None: ...
+
+    async def wait_for(self, revision: int, timeout: float) -> Outcome | None: ...
+
+    async def preview(self, revision: int, resources: Mapping[Key, Resource]) -> Compiled: ...
+
+
+class Nodes(Protocol):
+    """`control_plane.xds.Ledger`."""
+
+    def nodes(self) -> tuple[NodeStatus, ...]: ...
+
+
+class Serving(Protocol):
+    """`control_plane.xds.Hub`."""
+
+    @property
+    def ledger(self) -> Nodes: ...
+
+    async def wait(self, revision: int, timeout: float) -> RevisionStatus: ...
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that the routers use."""
+
+    store: Commits
+    reflector: Snapshots
+    compilation: Compilation
+    hub: Serving
+    token: AdminToken
+    metrics: Metrics
+    limits: ApiLimits = field(default_factory=ApiLimits)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is stored; raises StoreUnavailable before etcd was read for the first time."""
+        if not self.reflector.synced:
+            trouble = self.reflector.trouble or "reading"
+            raise StoreUnavailable(f"etcd has not been read yet: {trouble}")
+        return self.reflector.snapshot

@@ -1,0 +1,249 @@
+"""The control plane's process: etcd is followed, compiled, served by ADS; the REST API beside it.
+
+Everything runs in one event loop. Order of start: what can be wrong with files and ports first,
+then the parts. Order of stop: no new calls, those under way end, streams end, etcd is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import uvicorn
+from fastapi import FastAPI
+
+from control_plane._loop import CompileLoop
+from control_plane.api import (
+    AdminToken,
+    Metrics,
+    State,
+    TokenError,
+    create_app,
+    load_or_create_token,
+)
+from control_plane.compile import Compiler
+from control_plane.settings import Address, Settings, SettingsError
+from control_plane.store import (
+    KekError,
+    Limits,
+    Sealer,
+    Store,
+    kek_from_base64,
+    kek_from_file,
+)
+from control_plane.xds import SERVER_OPTIONS, Hub
+
+log = logging.getLogger("naru.control_plane")
+
+_OPTIONS: Final = (*SERVER_OPTIONS, ("grpc.so_reuseport", 0))  # a taken port must be an error
+_LAST_WORDS: Final = 0.2  # seconds for ADS streams, which never end by themselves
+_KEEP_ALIVE: Final = 75  # seconds; a balancer in front (60 s) then closes first
+
+
+class StartError(Exception):
+    """The process cannot start; the message says which setting, why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A control plane that serves.
+
+    Attributes:
+        api, xds: where; with the real ports, if any free one was asked for.
+        failed: done as soon as a part has ended by itself, which none should.
+    """
+
+    api: Address
+    xds: Address
+    failed: asyncio.Future[None]
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; ends the process with code 1 if it cannot start."""
+    try:
+        asyncio.run(serve(settings))
+    except StartError as error:
+        log.error("%s", error)
+        raise SystemExit(1) from None
+
+
+def main() -> None:
+    """Settings from the environment, the log to stderr."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        settings = Settings.from_environ(os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"The settings cannot be used:\n{error}\n")
+        raise SystemExit(2) from None
+    run(settings)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; raises StartError, or what ended a part by itself."""
+    stop = asyncio.Event()
+    with _stopping(stop):
+        async with running(settings) as parts:
+            log.info("API on http://%s, xDS on %s", parts.api, parts.xds)
+            await _either(stop, parts.failed)
+            log.info("stopping")
+
+
+async def _either(stop: asyncio.Event, failed: asyncio.Future[None]) -> None:
+    """Until `stop` is set; raises what ended a part by itself."""
+    stopped = asyncio.ensure_future(stop.wait())
+    both: set[asyncio.Future[Any]] = {stopped, failed}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if failed.done():
+        failed.result()
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """Start every part; at the end, stop them in the order that the module tells."""
+    sealer = _sealer(settings)
+    state_token = _token(settings)
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    metrics, hub = Metrics(), Hub()
+    compilation = CompileLoop(lambda: Compiler(settings.gateway), hub, metrics.compiled)
+    async with AsyncExitStack() as stack:
+        listening = stack.enter_context(_listening(settings.api))
+        server, xds = _ads(hub, settings.xds)
+        store = await stack.enter_async_context(_open(settings, sealer))
+        compiling = compilation.run(store.reflector.subscribe())
+        stack.push_async_callback(_ended, _watched(compiling, failed, "the compile loop"))
+        await server.start()
+        stack.push_async_callback(server.stop, _LAST_WORDS)
+        app = create_app(
+            State(store, store.reflector, compilation, hub, state_token, metrics, settings.limits)
+        )
+        web = _Web(_web_config(app, settings))
+        serving = _watched(web.serve(sockets=[listening]), failed, "the API")
+        stack.push_async_callback(web.stop, serving)
+        stack.callback(failed.cancel)
+        host, port = listening.getsockname()[:2]
+        yield Running(Address(host, port), xds, failed)
+
+
+class _Web(uvicorn.Server):
+    """uvicorn, but signals are this process's business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def stop(self, serving: asyncio.Task[None]) -> None:
+        self.should_exit = True
+        await asyncio.wait({serving})
+
+
+def _web_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        log_level=logging.WARNING,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=max(1, round(settings.drain)),
+    )
+
+
+@contextlib.contextmanager
+def _stopping(stop: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for each in signals:
+        loop.add_signal_handler(each, stop.set)
+    try:
+        yield
+    finally:
+        for each in signals:
+            loop.remove_signal_handler(each)
+
+
+def _sealer(settings: Settings) -> Sealer:
+    try:
+        kek = kek_from_base64(settings.kek) if settings.kek else kek_from_file(settings.kek_file)
+    except KekError as error:
+        raise StartError(str(error)) from error
+    return Sealer(kek)
+
+
+def _token(settings: Settings) -> AdminToken:
+    try:
+        return load_or_create_token(settings.admin_token_file)
+    except TokenError as error:
+        raise StartError(f"NARU_ADMIN_TOKEN_FILE: {error}") from error
+
+
+def _open(settings: Settings, sealer: Sealer) -> Store:
+    etcd = settings.etcd
+    limits = Limits(max_operations=etcd.max_operations, max_bytes=etcd.max_bytes)
+    return Store(etcd.endpoints, sealer, limits=limits)
+
+
+@contextlib.contextmanager
+def _listening(address: Address) -> Iterator[socket.socket]:
+    try:
+        family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.create_server(tuple(address), family=family, backlog=512)
+    except OSError as error:
+        raise StartError(
+            f"NARU_API_ADDRESS: cannot listen on {address} ({error.strerror}): end what uses it, "
+            "or set another address"
+        ) from error
+    with listening:
+        yield listening
+
+
+def _ads(hub: Hub, address: Address) -> tuple[grpc.aio.Server, Address]:
+    server = grpc.aio.server(options=_OPTIONS)
+    hub.register(server)
+    try:
+        port = server.add_insecure_port(str(address))
+    except RuntimeError as error:
+        raise StartError(
+            f"NARU_XDS_ADDRESS: cannot listen on {address}: end what uses it, or set another "
+            "address"
+        ) from error
+    return server, Address(address.host, port)
+
+
+def _watched(
+    work: Coroutine[None, None, None], failed: asyncio.Future[None], name: str
+) -> asyncio.Task[None]:
+    """Run `work`, which should go on until it is stopped; its end ends the process."""
+    task = asyncio.create_task(work, name=name)
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if failed.done() or task.cancelled():
+            return
+        error = task.exception() or RuntimeError(f"{name} has ended by itself")
+        failed.set_exception(error)
+
+    task.add_done_callback(ended)
+    return task
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+if __name__ == "__main__":
+    main()

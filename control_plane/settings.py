@@ -1,0 +1,200 @@
+"""The control plane's settings, read once from `NARU_*` variables. Nothing is read at import."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+from control_plane.compile import GatewaySettings
+
+T = TypeVar("T")
+MIB: Final = 1024 * 1024
+_ADDRESS = re.compile(
+    r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII
+)
+
+
+class SettingsError(Exception):
+    """Variables that cannot be used, all of them; each line names one and says what to write."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Address(NamedTuple):
+    """Where to listen; `host` is without the brackets of IPv6; port 0 means any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+_API: Final = Address("127.0.0.1", 10001)
+_XDS: Final = Address("127.0.0.1", 10002)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiLimits:
+    """What one request to the API may take.
+
+    Attributes:
+        max_documents: documents of one apply.
+        max_apply_bytes: body of one apply.
+        max_document_bytes: body of every other request.
+    """
+
+    max_documents: int = 5_000
+    max_apply_bytes: int = 24 * MIB
+    max_document_bytes: int = MIB
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdSettings:
+    """The etcd cluster.
+
+    Attributes:
+        endpoints: each `host:port`.
+        max_operations: what the cluster was started with as `--max-txn-ops`.
+        max_bytes: what it was started with as `--max-request-bytes`.
+    """
+
+    endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
+    max_operations: int = 10_240
+    max_bytes: int = 32 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that `control_plane.main.serve` needs.
+
+    Attributes:
+        kek: the key-encryption key in base64; wins over `kek_file`.
+        drain: seconds that calls under way get when the process stops.
+    """
+
+    data_dir: Path
+    kek_file: Path
+    admin_token_file: Path
+    api: Address = _API
+    xds: Address = _XDS
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    etcd: EtcdSettings = field(default_factory=EtcdSettings)
+    kek: str | None = field(default=None, repr=False)
+    limits: ApiLimits = field(default_factory=ApiLimits)
+    drain: float = 5.0
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """The settings that the variables describe; raises SettingsError with every problem."""
+        read = _Reader(environ)
+        data_dir = read.get("NARU_DATA_DIR", _path, Path(".naru"))
+        settings = cls(
+            data_dir=data_dir,
+            kek_file=read.get("NARU_KEK_FILE", _path, data_dir / "kek"),
+            admin_token_file=read.get("NARU_ADMIN_TOKEN_FILE", _path, data_dir / "admin-token"),
+            api=read.get("NARU_API_ADDRESS", _address, _API),
+            xds=read.get("NARU_XDS_ADDRESS", _address, _XDS),
+            gateway=_gateway(read),
+            etcd=_etcd(read),
+            kek=read.get("NARU_KEK", str, None),
+            limits=_limits(read),
+            drain=read.get("NARU_DRAIN_SECONDS", _seconds, 5.0),
+        )
+        read.finish()
+        return settings
+
+
+class _Reader:
+    """Reads variables one by one; an empty one counts as not set. Collects what is wrong."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._problems: list[str] = []
+
+    def get(self, name: str, convert: Callable[[str], T], default: T) -> T:
+        text = self._environ.get(name, "").strip()
+        if not text:
+            return default
+        try:
+            return convert(text)
+        except ValueError as error:
+            self._problems.append(f"{name}: {error}")
+            return default
+
+    def finish(self) -> None:
+        if self._problems:
+            raise SettingsError(tuple(self._problems))
+
+
+def _gateway(read: _Reader) -> GatewaySettings:
+    default = GatewaySettings()
+    address = read.get("NARU_GATEWAY_ADDRESS", _fixed_address, Address(default.host, default.port))
+    return GatewaySettings(host=address.host, port=address.port)
+
+
+def _etcd(read: _Reader) -> EtcdSettings:
+    default = EtcdSettings()
+    return EtcdSettings(
+        endpoints=read.get("NARU_ETCD_ENDPOINTS", _endpoints, default.endpoints),
+        max_operations=read.get("NARU_ETCD_MAX_TXN_OPS", _count(2), default.max_operations),
+        max_bytes=read.get("NARU_ETCD_MAX_REQUEST_BYTES", _count(65_536), default.max_bytes),
+    )
+
+
+def _limits(read: _Reader) -> ApiLimits:
+    default = ApiLimits()
+    return ApiLimits(
+        max_documents=read.get("NARU_APPLY_MAX_DOCUMENTS", _count(1), default.max_documents),
+        max_apply_bytes=read.get("NARU_APPLY_MAX_BYTES", _count(1024), default.max_apply_bytes),
+        max_document_bytes=default.max_document_bytes,
+    )
+
+
+def _address(text: str) -> Address:
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError('write host:port, such as "127.0.0.1:10001" or "[::1]:10001"')
+    return Address(match["host"].strip("[]"), int(match["port"]))
+
+
+def _fixed_address(text: str) -> Address:
+    address = _address(text)
+    if address.port == 0:
+        raise ValueError("the port cannot be 0, for Envoy is told the address beforehand")
+    return address
+
+
+def _endpoints(text: str) -> tuple[str, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    bare = [part.removeprefix("http://").removeprefix("https://").rstrip("/") for part in parts]
+    if not bare or any(_ADDRESS.fullmatch(part) is None for part in bare):
+        raise ValueError('write host:port, several with commas, such as "etcd-0:2379,etcd-1:2379"')
+    return tuple(parts)
+
+
+def _path(text: str) -> Path:
+    if "\0" in text:
+        raise ValueError("not a path")
+    return Path(text).expanduser()
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"\d{1,4}(\.\d{1,3})?", text, re.ASCII):
+        raise ValueError("write a number of seconds, such as 5")
+    return float(text)
+
+
+def _count(least: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or int(text) < least:
+            raise ValueError(f"write a whole number of {least} or more")
+        return int(text)
+
+    return convert
