@@ -208,6 +208,8 @@ def _listening(address: Address) -> Iterator[socket.socket]:
             "or set another address"
         ) from error
     with listening:
+        # Inherited by every connection; asyncio sets it only on sockets that it made itself.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listening
 
 

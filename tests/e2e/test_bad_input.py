@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.gateway import Gateway
+from tests.support.gateway import Gateway, document
 from tests.support.provider import Provider
 
 GOOD = {"dish": "bibimbap", "mood": "warm"}
@@ -200,3 +201,41 @@ def test_dots_in_the_path_do_not_lead_elsewhere(gateway: Gateway) -> None:
         request = raw.build_request("POST", url, json={"variables": GOOD})
         request.url = request.url.copy_with(raw_path=b"/p/menu-copy/../nothing")
         check_error(raw.send(request), 404, "proxy_not_found")
+
+
+def test_a_template_of_1_mb_is_not_taken(gateway: Gateway) -> None:
+    messages = [{"role": "user", "content": "x" * 1_000_000}]
+    response = gateway.api.put(
+        "/api/v1/templates/huge", json=document("Template", "huge", {"messages": messages})
+    )
+    assert response.status_code in (413, 422)
+    assert gateway.api.get("/api/v1/templates/huge").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{% for i in range(1000000000) %}x{% endfor %}", "{{ dish * 1000000000 }}"],
+)
+def test_a_template_that_cannot_end_is_not_taken(gateway: Gateway, content: str) -> None:
+    spec = {"messages": [{"role": "user", "content": content}]}
+    response = gateway.api.put("/api/v1/templates/loop", json=document("Template", "loop", spec))
+    assert response.status_code == 422
+    (problem,) = response.json()["error"]["problems"]
+    assert problem["field"] == "spec.messages.0.content"
+    assert problem["mend"]
+
+
+def test_a_template_that_the_caller_makes_run_away(gateway: Gateway) -> None:
+    """Three nested loops over a list of 3,000 would be 27 billion rounds."""
+    loops = "{% for a in l %}{% for b in l %}{% for c in l %}{{ a }}{% endfor %}{% endfor %}{% endfor %}"
+    choice = {"name": "provider", "model": "m"}
+    gateway.apply(
+        document("Template", "runaway", {"messages": [{"role": "user", "content": loops}]}),
+        document("Proxy", "runaway", {"upstreams": [choice], "template": "runaway"}),
+    )
+    started = time.monotonic()
+    response = gateway.run("runaway", {"l": [CANARY] * 3_000})
+    assert time.monotonic() - started < 2
+    check_error(response, 422, "template_too_expensive")
+    gateway.api.delete("/api/v1/proxies/runaway").raise_for_status()
+    gateway.api.delete("/api/v1/templates/runaway").raise_for_status()

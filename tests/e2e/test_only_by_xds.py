@@ -12,7 +12,7 @@ from tests.e2e.conftest import tour
 from tests.support.etcd import EtcdProcess
 from tests.support.gateway import Gateway, document, wait_for
 from tests.support.provider import Provider
-from tests.support.roles import Places, assembled
+from tests.support.roles import Places, assembled, connected, joined_envoy
 from tests.support.tcp_proxy import TcpProxy
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -59,6 +59,22 @@ def _check(
 
         loop.call_soon_threadsafe(wire.heal)
         wait_for(lambda: prompt(gateway) == "after bibimbap warm", 30, "the edit to arrive")
+
+
+async def test_any_envoy_joins_by_the_bootstrap_that_is_printed(
+    tmp_path: Path, provider: Provider
+) -> None:
+    with EtcdProcess(tmp_path / "etcd") as etcd:
+        places = Places.pick(tmp_path, etcd.endpoint)
+        with assembled(places) as gateway:
+            gateway.apply(*tour(provider))
+            with joined_envoy(places, "second") as log:
+                wait_for(
+                    lambda: "second" in connected(gateway.api), 20, f"joining ({log.read_text()})"
+                )
+                applied = gateway.apply(edit("for both")).json()
+                assert applied["status"]["nodes"]["second"]["state"] == "applied"
+                assert prompt(gateway) == "for both bibimbap warm"
 
 
 def _disconnected(gateway: Gateway, node: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from naru.up import binaries
 from tests.support.etcd import free_ports
 from tests.support.gateway import Gateway, wait_for
 
@@ -98,6 +99,27 @@ def assembled(places: Places, workers_xds: str | None = None) -> Iterator[Gatewa
         wait_for(lambda: connected(api) == {"envoy", "worker"}, 40, "both nodes connected")
         log = places.root / "roles.log"
         yield Gateway(control_plane, places.root / "data", log, api, caller)
+
+
+@contextmanager
+def joined_envoy(places: Places, node_id: str) -> Iterator[Path]:
+    """Another Envoy, started with what `naru bootstrap` prints; the path of its log."""
+    admin = f"127.0.0.1:{free_ports(1)[0]}"
+    command = [sys.executable, "-m", "naru", "bootstrap", "--node-id", node_id]
+    command += ["--admin-address", admin]
+    printed = subprocess.run(
+        command, env=places.environment(), capture_output=True, check=True, timeout=30
+    ).stdout
+    config, log = places.root / f"{node_id}.yaml", places.root / f"{node_id}.log"
+    config.write_bytes(printed)
+    with log.open("wb") as output:
+        envoy = [binaries.find("envoy"), "-c", config, "--concurrency", "1"]
+        process = subprocess.Popen([*envoy, "--disable-hot-restart"], stdout=output, stderr=output)
+    try:
+        yield log
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def connected(api: httpx.Client) -> set[str]:

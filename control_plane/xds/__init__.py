@@ -1,0 +1,21 @@
+"""The xDS server: ADS in both variants, the switch between revisions, the ledger of ACKs.
+
+Deliberately not here: what the resources mean (`control_plane/compile`).
+"""
+
+from control_plane.xds.errors import BadRequest, XdsError
+from control_plane.xds.hub import Hub
+from control_plane.xds.ledger import Ledger, NodeRevision, NodeStatus, RevisionStatus, TypeStatus
+from control_plane.xds.server import SERVER_OPTIONS
+
+__all__ = [
+    "SERVER_OPTIONS",
+    "BadRequest",
+    "Hub",
+    "Ledger",
+    "NodeRevision",
+    "NodeStatus",
+    "RevisionStatus",
+    "TypeStatus",
+    "XdsError",
+]

@@ -1,0 +1,104 @@
+"""The xDS server as the rest of the control plane sees it: give it a target, ask what became of it.
+
+The thin asyncio side of `core.py`: the clock, one timer, and those who wait. Everything runs in one
+event loop; nothing here blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import grpc.aio
+
+from control_plane.compile.model import Compiled
+from control_plane.xds.core import Core
+from control_plane.xds.delta import DeltaRequest
+from control_plane.xds.ledger import Ledger, RevisionStatus
+from control_plane.xds.server import handlers
+from control_plane.xds.sotw import SotwRequest
+from control_plane.xds.stream import Stream
+from control_plane.xds.subscription import Response
+
+
+class Hub:
+    """Serves the newest target by ADS, and moves from one to the next without a gap.
+
+    `linger` is how long, in seconds, a resource is served that nobody names any more; `patience`
+    how long a client that does not answer holds up everybody else. Before the first target nothing
+    is answered, so a control plane that has just started takes nothing away from anybody.
+    """
+
+    def __init__(
+        self,
+        *,
+        linger: float = 90.0,
+        patience: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._core = Core(linger=linger, patience=patience)
+        self._clock = clock
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._core.ledger
+
+    def set_target(self, compiled: Compiled) -> None:
+        """The newest target wins; it starts as soon as the present move is over."""
+        self._core.set_target(compiled, self._clock())
+        self._after()
+
+    async def wait(self, revision: int, timeout: float) -> RevisionStatus:
+        """The status of a revision once it is applied or rejected, or after `timeout` seconds."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while (status := self.ledger.status(revision)).state == "pending":
+            news: asyncio.Future[None] = loop.create_future()
+            self._waiting.add(news)
+            await asyncio.wait((news,), timeout=max(0.0, deadline - loop.time()))
+            self._waiting.discard(news)
+            if loop.time() >= deadline:
+                return self.ledger.status(revision)
+        return status
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the `AggregatedDiscoveryService`, state of the world and delta, to a server."""
+        server.add_generic_rpc_handlers((handlers(self),))
+
+    def join(self, stream: Stream) -> int:
+        number = self._core.join(stream)
+        self._after()
+        return number
+
+    def leave(self, number: int) -> None:
+        self._core.leave(number, self._clock())
+        self._after()
+
+    def request(self, number: int, type_url: str, request: SotwRequest | DeltaRequest) -> None:
+        """Raises: TooMuch."""
+        self._core.request(number, type_url, request, self._clock())
+        self._after()
+
+    def next(self, number: int) -> Response | None:
+        return self._core.next(number)
+
+    def _after(self) -> None:
+        """Something happened: those who wait look again, and the timer is set anew."""
+        for news in self._waiting:
+            if not news.done():
+                news.set_result(None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._core.deadline
+        if deadline is not None:
+            delay = max(0.0, deadline - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._core.tick(self._clock())
+        self._after()

@@ -1,0 +1,126 @@
+"""Between protobuf and the plain values of the subscription: nothing else knows the messages.
+
+Source: `envoy/service/discovery/v3/discovery.proto`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
+from google.protobuf.message import DecodeError
+
+from control_plane.xds.delta import DeltaRequest
+from control_plane.xds.errors import NoNode, NotAMessage, NoType
+from control_plane.xds.sotw import SotwRequest
+from control_plane.xds.stream import Node, Variant
+from control_plane.xds.subscription import Response
+
+_IDENTIFIER = "naru"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of either variant; `node` is None where the client left it out."""
+
+    node: Node | None
+    type_url: str
+    body: SotwRequest | DeltaRequest
+
+
+def read(variant: Variant, data: bytes) -> Request:
+    """One serialised request.
+
+    Raises:
+        BadRequest: it is no such message, or says neither who nor what.
+    """
+    return _read_sotw(data) if variant == "sotw" else _read_delta(data)
+
+
+def write(variant: Variant, response: Response) -> bytes:
+    """One serialised response; the resources' bodies are copied as they are."""
+    return _write_sotw(response) if variant == "sotw" else _write_delta(response)
+
+
+def require_node(request: Request) -> Node:
+    """The node that the first request of a stream must name."""
+    if request.node is None:
+        raise NoNode
+    return request.node
+
+
+def _read_sotw(data: bytes) -> Request:
+    try:
+        message = DiscoveryRequest.FromString(data)
+    except DecodeError as error:
+        raise NotAMessage("DiscoveryRequest") from error
+    body = SotwRequest(
+        names=frozenset(message.resource_names),
+        version=message.version_info,
+        nonce=message.response_nonce,
+        error=message.error_detail.message if message.HasField("error_detail") else None,
+    )
+    return Request(_node(message), _type_url(message), body)
+
+
+def _read_delta(data: bytes) -> Request:
+    try:
+        message = DeltaDiscoveryRequest.FromString(data)
+    except DecodeError as error:
+        raise NotAMessage("DeltaDiscoveryRequest") from error
+    body = DeltaRequest(
+        subscribe=frozenset(message.resource_names_subscribe),
+        unsubscribe=frozenset(message.resource_names_unsubscribe),
+        initial=dict(message.initial_resource_versions),
+        nonce=message.response_nonce,
+        error=message.error_detail.message if message.HasField("error_detail") else None,
+    )
+    return Request(_node(message), _type_url(message), body)
+
+
+def _type_url(message: DiscoveryRequest | DeltaDiscoveryRequest) -> str:
+    if not message.type_url:
+        raise NoType
+    return str(message.type_url)
+
+
+def _node(message: DiscoveryRequest | DeltaDiscoveryRequest) -> Node | None:
+    node = message.node
+    if not node.id:
+        return None
+    version = node.user_agent_version
+    if node.HasField("user_agent_build_version"):
+        number = node.user_agent_build_version.version
+        version = f"{number.major_number}.{number.minor_number}.{number.patch}"
+    return Node(node.id, node.cluster, "/".join(filter(None, (node.user_agent_name, version))))
+
+
+def _write_sotw(response: Response) -> bytes:
+    message = DiscoveryResponse(
+        version_info=response.version, type_url=response.type_url, nonce=response.nonce
+    )
+    message.control_plane.identifier = _IDENTIFIER
+    add = message.resources.add
+    for resource in response.resources:
+        add(type_url=resource.type_url, value=resource.body)
+    return bytes(message.SerializeToString())
+
+
+def _write_delta(response: Response) -> bytes:
+    message = DeltaDiscoveryResponse(
+        system_version_info=response.version,
+        type_url=response.type_url,
+        nonce=response.nonce,
+        removed_resources=response.removed,
+    )
+    message.control_plane.identifier = _IDENTIFIER
+    add = message.resources.add
+    for resource in response.resources:
+        body = add(name=resource.name, version=resource.version).resource
+        body.type_url, body.value = resource.type_url, resource.body
+    return bytes(message.SerializeToString())

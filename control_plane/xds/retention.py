@@ -1,0 +1,90 @@
+"""What old route generations still need: resources that no newer revision names, kept until safe.
+
+A generation is the set of resources that routes were compiled with. It is needed as long as its
+routes are served or a client may be using them, and its names linger for a while after that (a
+request in flight, an Envoy out of reach).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from control_plane.compile.model import XdsResource
+from control_plane.xds.serving import is_additive
+
+Resources = Mapping[str, Mapping[str, XdsResource]]
+
+
+class _Lingering(NamedTuple):
+    resource: XdsResource
+    until: float
+
+
+class Retention:
+    """Generations by number, and the names that outlived theirs. `linger` is in seconds."""
+
+    def __init__(self, linger: float) -> None:
+        self._linger = linger
+        self._generations: dict[int, Resources] = {}
+        self._lingering: dict[str, dict[str, _Lingering]] = {}
+        self._spoiled: set[int] = set()
+
+    @property
+    def expiry(self) -> float | None:
+        """When the next name may go."""
+        entries = (entry for names in self._lingering.values() for entry in names.values())
+        return min((entry.until for entry in entries), default=None)
+
+    def add(self, generation: int, resources: Resources) -> None:
+        self._generations[generation] = resources
+
+    def spoil(self, generation: int) -> None:
+        """A generation that was refused: its names go as soon as nobody holds it."""
+        self._spoiled.add(generation)
+
+    def release(self, held: Iterable[int], now: float) -> bool:
+        """Forgets generations that are not held; what only they named starts to linger.
+
+        Returns whether a spoiled one was among them, so that something is gone at once.
+        """
+        released = self._generations.keys() - set(held)
+        dropped = {generation: self._generations.pop(generation) for generation in sorted(released)}
+        for generation, resources in dropped.items():
+            if generation in self._spoiled:
+                continue
+            for type_url in filter(is_additive, resources):
+                entries = self._lingering.setdefault(type_url, {})
+                for name in self._unnamed(type_url, resources[type_url]):
+                    entries[name] = _Lingering(resources[type_url][name], now + self._linger)
+        spoiled = self._spoiled & released
+        self._spoiled -= spoiled
+        return bool(spoiled)
+
+    def expire(self, now: float) -> bool:
+        """Drops what has lingered long enough or is named again; whether anything was dropped."""
+        dropped = False
+        for type_url, entries in self._lingering.items():
+            gone = {name for name, entry in entries.items() if entry.until <= now}
+            gone |= entries.keys() - self._unnamed(type_url, entries)
+            for name in gone:
+                del entries[name]
+            dropped = dropped or bool(gone)
+        return dropped
+
+    def union(self, type_url: str, target: Resources) -> Mapping[str, XdsResource]:
+        """The target's resources of a type, and under them what older generations still need."""
+        newest = target.get(type_url, {})
+        entries = self._lingering.get(type_url, {})
+        kept = {name: entries[name].resource for name in entries.keys() - newest.keys()}
+        for generation in sorted(self._generations):
+            older = self._generations[generation].get(type_url, {})
+            kept.update((name, older[name]) for name in older.keys() - newest.keys())
+        return {**kept, **newest} if kept else newest
+
+    def _unnamed(self, type_url: str, names: Iterable[str]) -> set[str]:
+        """Those of the names that no generation names."""
+        unnamed = set(names)
+        for resources in self._generations.values():
+            unnamed -= resources.get(type_url, {}).keys()
+        return unnamed

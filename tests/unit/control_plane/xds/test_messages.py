@@ -1,0 +1,74 @@
+"""Between protobuf and plain values. Section "Basic Protocol Overview"."""
+
+from __future__ import annotations
+
+import pytest
+from envoy.service.discovery.v3 import discovery_pb2 as pb
+
+from control_plane.compile.model import CLUSTER
+from control_plane.xds.delta import DeltaRequest
+from control_plane.xds.errors import BadRequest, NoNode, NotAMessage, NoType
+from control_plane.xds.messages import read, require_node, write
+from control_plane.xds.sotw import SotwRequest
+from control_plane.xds.stream import Node, Variant
+from control_plane.xds.subscription import Response
+from tests.unit.control_plane.xds._clients import resource
+
+
+def test_a_state_of_the_world_request() -> None:
+    message = pb.DiscoveryRequest(
+        type_url=CLUSTER, resource_names=["a", "b"], version_info="v", response_nonce="n"
+    )
+    message.node.id, message.node.cluster = "me", "here"
+    message.node.user_agent_name = "envoy"
+    message.node.user_agent_build_version.version.major_number = 1
+    message.node.user_agent_build_version.version.minor_number = 40
+    request = read("sotw", message.SerializeToString())
+    assert request.node == Node("me", "here", "envoy/1.40.0")
+    assert request.body == SotwRequest(frozenset({"a", "b"}), "v", "n", None)
+    message.error_detail.message = "no"
+    assert read("sotw", message.SerializeToString()).body == SotwRequest(
+        frozenset({"a", "b"}), "v", "n", "no"
+    )
+
+
+def test_a_delta_request() -> None:
+    message = pb.DeltaDiscoveryRequest(
+        type_url=CLUSTER,
+        resource_names_subscribe=["a"],
+        resource_names_unsubscribe=["b"],
+        initial_resource_versions={"c": "1"},
+        response_nonce="n",
+    )
+    message.error_detail.SetInParent()
+    request = read("delta", message.SerializeToString())
+    assert request.node is None
+    assert request.body == DeltaRequest(frozenset("a"), frozenset("b"), {"c": "1"}, "n", "")
+
+
+@pytest.mark.parametrize("variant", ["sotw", "delta"])
+@pytest.mark.parametrize(
+    ("data", "error"), [(b"\xff\xff garbage", NotAMessage), (b"", NoType), (b"\x0a\x00", NoType)]
+)
+def test_garbage(variant: Variant, data: bytes, error: type[BadRequest]) -> None:
+    with pytest.raises(error):
+        read(variant, data)
+
+
+def test_a_first_request_without_a_node() -> None:
+    message = pb.DiscoveryRequest(type_url=CLUSTER).SerializeToString()
+    with pytest.raises(NoNode, match=r"node\.id"):
+        require_node(read("sotw", message))
+
+
+def test_responses() -> None:
+    response = Response(CLUSTER, "n", "v", (resource(CLUSTER, "a", "body"),), ("gone",))
+    sotw = pb.DiscoveryResponse.FromString(write("sotw", response))
+    assert (sotw.version_info, sotw.type_url, sotw.nonce) == ("v", CLUSTER, "n")
+    assert [(r.type_url, r.value) for r in sotw.resources] == [(CLUSTER, b"body")]
+    delta = pb.DeltaDiscoveryResponse.FromString(write("delta", response))
+    assert (delta.system_version_info, delta.type_url, delta.nonce) == ("v", CLUSTER, "n")
+    assert list(delta.removed_resources) == ["gone"]
+    (sent,) = delta.resources
+    assert (sent.name, sent.version) == ("a", response.resources[0].version)
+    assert (sent.resource.type_url, sent.resource.value) == (CLUSTER, b"body")
