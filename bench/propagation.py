@@ -75,6 +75,7 @@ def provider() -> Iterator[str]:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_provide, args=(theirs,))
     process.start()
+    theirs.close()  # so that a provider that dies is noticed
     try:
         yield ours.recv()
     finally:

@@ -141,5 +141,6 @@ def _secret(body: bytes) -> str:
 def _merged(
     old: Mapping[str, _T], updates: Mapping[str, _T], removed: Collection[str]
 ) -> Mapping[str, _T]:
-    kept = {name: value for name, value in old.items() if name not in removed}
+    gone = frozenset(removed)  # protobuf's own list would be searched through for every name
+    kept = {name: value for name, value in old.items() if name not in gone}
     return MappingProxyType({**kept, **updates})

@@ -37,7 +37,7 @@ class WorkerSettings:
     socket: Path
     xds_address: str
     node_id: str
-    transport: str = "grpcio"
+    transport: str = "native"
     patience: float = 5.0
     grace: float = 10.0
 

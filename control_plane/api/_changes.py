@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
-from control_plane.api import _preconditions
+from control_plane.api import _documents, _preconditions
 from control_plane.api._merge_patch import merged
 from control_plane.api._preconditions import ANY, Precondition
 from control_plane.api.errors import NotFound, VersionConflict
@@ -21,7 +21,6 @@ from control_plane.resources import (
     Problem,
     Resource,
     check_resource,
-    parse,
     users_of,
 )
 from control_plane.store import Changes, Snapshot, Stored
@@ -59,7 +58,7 @@ def patch(snapshot: Snapshot, key: Key, document: Any, precondition: Preconditio
     precondition.check(key, stored)
     if stored is None:
         raise NotFound.of(key)
-    resource = parse(merged(stored.resource.to_document(), document))
+    resource = _documents.accepted(merged(stored.resource.to_document(), document))
     must_be(key, resource)
     return put(snapshot, resource)
 

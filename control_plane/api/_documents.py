@@ -10,7 +10,17 @@ from typing import Any, Final, Literal
 from control_plane.api import _json, _yaml
 from control_plane.api._changes import at
 from control_plane.api.errors import BadDocument, BodyTooLarge, UnsupportedMediaType
-from control_plane.resources import KINDS, InvalidResource, Key, Problem, Resource, parse
+from control_plane.compile.plans import check_template
+from control_plane.resources import (
+    KINDS,
+    InvalidResource,
+    Key,
+    Problem,
+    Resource,
+    Template,
+    parse,
+)
+from ext_proc.errors import PlanRejected
 
 Syntax = Literal["json", "yaml"]
 
@@ -61,6 +71,27 @@ def one(body: bytes, syntax: Syntax) -> Any:
     return values[0]
 
 
+def resource(body: bytes, syntax: Syntax) -> Resource:
+    """The one resource in a body; raises BadDocument, InvalidResource."""
+    return accepted(one(body, syntax))
+
+
+def accepted(document: Any) -> Resource:
+    """The resource of a document, if it fits its kind and every worker will take it.
+
+    Raises:
+        InvalidResource: it does not.
+    """
+    found = parse(document)
+    if isinstance(found, Template):
+        try:
+            check_template(found)
+        except PlanRejected as error:
+            problem = Problem("spec.messages", str(error), "Make the template simpler")
+            raise InvalidResource((problem,), f"Template {found.metadata.name}") from error
+    return found
+
+
 def batch(body: bytes, syntax: Syntax, most: int) -> Batch:
     """The documents of an apply: a YAML stream, or a JSON object or list of objects.
 
@@ -102,7 +133,7 @@ def _parsed(documents: list[Any]) -> Batch:
     first: dict[Key, int] = {}
     for i, document in enumerate(documents):
         try:
-            resource = parse(document)
+            resource = accepted(document)
         except InvalidResource as error:
             problems.extend(at(f"documents[{i}]", problem) for problem in error.problems)
             broken.update(_key_of(document))

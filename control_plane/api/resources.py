@@ -22,7 +22,7 @@ from control_plane.api._documents import MEDIA_TYPES, PATCH_MEDIA_TYPES
 from control_plane.api._queries import Expected, Kind, Name, Options, WriteOptions, only
 from control_plane.api.errors import ApiError, NotFound, Unreadable
 from control_plane.api.state import State
-from control_plane.resources import KINDS, Key, parse
+from control_plane.resources import KINDS, Key
 from control_plane.store import Build
 
 
@@ -72,7 +72,7 @@ def _add_writes(routes: APIRouter, state: State) -> None:
         request: Request, kind: Kind, name: Name, options: Options, expected: Expected
     ) -> Response:
         key = Key(kind.plural, name)
-        resource = parse(await _body.read(request, _documents.one))
+        resource = await _body.read(request, _documents.resource)
         _changes.must_be(key, resource)
         return await _write(state, key, lambda s: _changes.put(s, resource, expected), options)
 

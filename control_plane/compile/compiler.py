@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, KeysView, Mapping
 from dataclasses import dataclass
 
 from control_plane.compile.clusters import compile_upstream
 from control_plane.compile.listener import compile_listener
 from control_plane.compile.model import CLUSTER, TYPES, Compiled, XdsResource
 from control_plane.compile.plans import compile_plan
-from control_plane.compile.routes import compile_routes
-from control_plane.compile.secrets import compile_credential
+from control_plane.compile.routes import Branches, compile_branches, compile_routes
+from control_plane.compile.secrets import compile_secret
 from control_plane.compile.settings import GatewaySettings
 from control_plane.compile.wiring import Wiring, wire
 from control_plane.resources import Credential, Key, Proxy, Resource, Upstream
@@ -22,7 +22,7 @@ class _Part:
 
     read: tuple[tuple[Key, Resource], ...]
     resources: tuple[XdsResource, ...]
-    wiring: Wiring | None = None
+    route: tuple[str, Branches] | None = None  # its name, and what it adds to the tree
 
     def still_holds(self, resources: Mapping[Key, Resource]) -> bool:
         return all(resources.get(key) is resource for key, resource in self.read)
@@ -38,7 +38,7 @@ class Compiler:
         self._settings = settings
         self._listener = compile_listener(settings)
         self._parts: dict[Key, _Part] = {}
-        self._routes: tuple[tuple[str, ...], XdsResource] | None = None
+        self._routes: tuple[KeysView[str], XdsResource] | None = None
 
     def compile(self, revision: int, resources: Mapping[Key, Resource]) -> Compiled:
         """All xDS resources for `resources`, whose references must all exist."""
@@ -46,9 +46,9 @@ class Compiler:
         for key in sorted(resources, key=lambda key: key.plural == Proxy.plural):  # proxies last
             if key not in self._parts:
                 self._parts[key] = self._compile_part(key, resources)
-        wirings = [part.wiring for part in self._parts.values() if part.wiring is not None]
+        routes = dict(part.route for part in self._parts.values() if part.route is not None)
         compiled: dict[str, dict[str, XdsResource]] = {type_url: {} for type_url in TYPES}
-        for xds in self._all(wirings):
+        for xds in self._all(routes):
             compiled[xds.type_url][xds.name] = xds
         return Compiled(revision, compiled)
 
@@ -56,11 +56,11 @@ class Compiler:
         """Keep only what was made of resources that are the same objects still."""
         self._parts = {k: part for k, part in self._parts.items() if part.still_holds(resources)}
 
-    def _all(self, wirings: list[Wiring]) -> Iterable[XdsResource]:
+    def _all(self, routes: Mapping[str, Branches]) -> Iterable[XdsResource]:
         for part in self._parts.values():
             yield from part.resources
         yield self._listener
-        yield self._route_configuration(wirings)
+        yield self._route_configuration(routes)
 
     def _compile_part(self, key: Key, resources: Mapping[Key, Resource]) -> _Part:
         resource = resources[key]
@@ -68,11 +68,11 @@ class Compiler:
         match resource:
             case Upstream():
                 return _Part(read, compile_upstream(resource))
-            case Credential():
-                return _Part(read, (compile_credential(resource),))
             case Proxy():
                 wiring = wire(resource, resources, self._cluster_of)
-                return _Part(read, (compile_plan(resource, wiring, resources),), wiring)
+                plan = compile_plan(resource, wiring, resources)
+                route = (wiring.name, compile_branches(wiring, self._settings))
+                return _Part(read, (plan, *_secrets(wiring, read)), route)
             case _:
                 return _Part(read, ())
 
@@ -80,11 +80,23 @@ class Compiler:
         """Name of the cluster that an upstream was compiled to."""
         return next(x.name for x in self._parts[upstream].resources if x.type_url == CLUSTER)
 
-    def _route_configuration(self, wirings: list[Wiring]) -> XdsResource:
-        names = tuple(sorted(wiring.name for wiring in wirings))
-        if self._routes is None or self._routes[0] != names:
-            self._routes = (names, compile_routes(wirings, self._settings))
+    def _route_configuration(self, routes: Mapping[str, Branches]) -> XdsResource:
+        if self._routes is None or self._routes[0] != routes.keys():
+            self._routes = (routes.keys(), compile_routes(routes.values(), self._settings))
         return self._routes[1]
+
+
+def _secrets(wiring: Wiring, read: Iterable[tuple[Key, Resource]]) -> Iterable[XdsResource]:
+    """The secret that a proxy sends; others with the same credential and server give it, too."""
+    if wiring.credential is None:
+        return ()
+    name = wiring.credential.secret
+    key = Key(Credential.plural, name.partition("#")[0])
+    return tuple(
+        compile_secret(resource, name)
+        for k, resource in read
+        if k == key and isinstance(resource, Credential)
+    )
 
 
 def _reads(resource: Resource, resources: Mapping[Key, Resource]) -> frozenset[Key]:

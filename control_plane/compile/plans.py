@@ -8,6 +8,7 @@ from control_plane.compile.model import PLAN, XdsResource, digest
 from control_plane.compile.wiring import Wiring
 from control_plane.resources import Key, Proxy, Resource, Template, Upstream
 from ext_proc.plan import Message, Plan, TemplatePlan, encode
+from ext_proc.template import Template as WorkersTemplate
 
 
 def compile_plan(proxy: Proxy, wiring: Wiring, resources: Mapping[Key, Resource]) -> XdsResource:
@@ -30,6 +31,11 @@ def compile_plan(proxy: Proxy, wiring: Wiring, resources: Mapping[Key, Resource]
     )
     body = encode(plan)
     return XdsResource(PLAN, wiring.name, digest(body), body)
+
+
+def check_template(template: Template) -> None:
+    """Raises ext_proc.errors.PlanRejected if a worker would refuse plans with this template."""
+    WorkersTemplate(_template_plan(template))
 
 
 def _template_of(proxy: Proxy, resources: Mapping[Key, Resource]) -> Template | None:

@@ -10,7 +10,8 @@ when a proxy's route is found once the body has been read.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
@@ -26,6 +27,7 @@ from envoy.config.route.v3.route_components_pb2 import (
 )
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from google.protobuf.any_pb2 import Any
 from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
@@ -42,11 +44,33 @@ NAME = "naru"
 _WAYS_IN = "Call POST /p/{proxy}, /p/{proxy}/v1/… or /v1/…."
 _STREAM_IDLE = 300.0  # seconds without a byte either way
 
+FilterConfigs = Mapping[str, Any]
+"""What a route says to each filter, by the filter's name."""
 
-def compile_routes(wirings: Iterable[Wiring], settings: GatewaySettings) -> XdsResource:
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """What a proxy adds to the tree: below its path, and under its name as a model."""
+
+    proxy: str
+    by_path: Matcher.OnMatch
+    by_model: Matcher.OnMatch
+
+
+def compile_branches(wiring: Wiring, settings: GatewaySettings) -> Branches:
+    """The routes of one proxy."""
+    config = filters.for_plan(wiring.name, wiring.credential)
+    return Branches(
+        wiring.proxy,
+        match.to_route(_path_routes(wiring, config, settings)),
+        match.to_route(_model_route(wiring, config, settings)),
+    )
+
+
+def compile_routes(branches: Iterable[Branches], settings: GatewaySettings) -> XdsResource:
     """All routes of all proxies."""
-    ordered = sorted(wirings, key=lambda wiring: wiring.proxy)
-    models = _models_body(ordered)
+    ordered = sorted(branches, key=lambda each: each.proxy)
+    models = _models_body(each.proxy for each in ordered)
     root = _uncompressed(_by_path(ordered, models, settings))
     routes = RouteConfiguration(
         name=NAME,
@@ -62,12 +86,10 @@ def _uncompressed(matcher: Matcher) -> Matcher:
     return match.if_present(encoding, match.to_route(refusal), match.to_matcher(matcher))
 
 
-def _by_path(wirings: Sequence[Wiring], models: str, settings: GatewaySettings) -> Matcher:
-    branches = {
-        f"/p/{wiring.proxy}": match.to_route(_path_routes(wiring, settings)) for wiring in wirings
-    }
+def _by_path(proxies: Sequence[Branches], models: str, settings: GatewaySettings) -> Matcher:
+    branches = {f"/p/{each.proxy}": each.by_path for each in proxies}
     branches["/p/"] = match.to_route(_no_proxy())
-    branches["/v1/"] = match.to_matcher(_json_only(_by_model(wirings, settings)))
+    branches["/v1/"] = match.to_matcher(_json_only(_by_model(proxies, settings)))
     branches["/v1/models"] = match.to_route(_models(models))
     nothing = match.to_route(_refusal(404, "not_found", _WAYS_IN))
     return match.by_prefix(match.header(":path"), branches, nothing)
@@ -83,8 +105,8 @@ def _json_only(matcher: Matcher) -> Matcher:
     )
 
 
-def _by_model(wirings: Sequence[Wiring], settings: GatewaySettings) -> Matcher:
-    branches = {w.proxy: match.to_route(_model_route(w, settings)) for w in wirings}
+def _by_model(proxies: Sequence[Branches], settings: GatewaySettings) -> Matcher:
+    branches = {each.proxy: each.by_model for each in proxies}
     branches[filters.NO_MODEL] = match.to_route(
         _refusal(400, "missing_model", "The body names no model. Set it to a proxy's name.")
     )
@@ -97,26 +119,28 @@ def _by_model(wirings: Sequence[Wiring], settings: GatewaySettings) -> Matcher:
     return match.by_value(proxy, branches, match.to_matcher(not_found))
 
 
-def _path_routes(wiring: Wiring, settings: GatewaySettings) -> RouteList:
+def _path_routes(wiring: Wiring, config: FilterConfigs, settings: GatewaySettings) -> RouteList:
     base = f"/p/{wiring.proxy}"
     simple = RouteMatch(path=base, headers=[_method("POST")])
     sdk = RouteMatch(prefix=f"{base}/v1/")
     limit = settings.max_body_bytes
     return RouteList(
         routes=[
-            _route(wiring, simple, f"{wiring.base_path}/chat/completions", limit),
-            _route(wiring, sdk, f"{wiring.base_path}/", limit),
+            _route(wiring, simple, f"{wiring.base_path}/chat/completions", config, limit),
+            _route(wiring, sdk, f"{wiring.base_path}/", config, limit),
             _no_proxy(),
         ]
     )
 
 
-def _model_route(wiring: Wiring, settings: GatewaySettings) -> Route:
+def _model_route(wiring: Wiring, config: FilterConfigs, settings: GatewaySettings) -> Route:
     limit = settings.max_parsed_body_bytes
-    return _route(wiring, RouteMatch(prefix="/v1/"), f"{wiring.base_path}/", limit)
+    return _route(wiring, RouteMatch(prefix="/v1/"), f"{wiring.base_path}/", config, limit)
 
 
-def _route(wiring: Wiring, found: RouteMatch, rewrite: str, body_limit: int) -> Route:
+def _route(
+    wiring: Wiring, found: RouteMatch, rewrite: str, config: FilterConfigs, body_limit: int
+) -> Route:
     action = RouteAction(
         cluster=wiring.cluster,
         prefix_rewrite=rewrite,
@@ -132,7 +156,7 @@ def _route(wiring: Wiring, found: RouteMatch, rewrite: str, body_limit: int) -> 
         match=found,
         route=action,
         request_body_buffer_limit=UInt64Value(value=body_limit),
-        typed_per_filter_config=filters.for_plan(wiring.name, wiring.credential),
+        typed_per_filter_config=config,
     )
 
 
@@ -177,10 +201,9 @@ def _models(body: str) -> RouteList:
     return RouteList(routes=[answer, _refusal(404, "not_found", _WAYS_IN)])
 
 
-def _models_body(wirings: Sequence[Wiring]) -> str:
+def _models_body(proxies: Iterable[str]) -> str:
     models = [
-        {"id": wiring.proxy, "object": "model", "created": 0, "owned_by": "naru"}
-        for wiring in wirings
+        {"id": proxy, "object": "model", "created": 0, "owned_by": "naru"} for proxy in proxies
     ]
     return json.dumps({"object": "list", "data": models}, separators=(",", ":"))
 

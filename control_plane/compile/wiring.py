@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import cached_property
 
 from control_plane.compile.model import digest
+from control_plane.compile.secrets import secret_name
 from control_plane.resources import Credential, Key, Proxy, Resource, Upstream
 from ext_proc.plan import CredentialPlan, Lane
 
@@ -68,17 +69,20 @@ def wire(
         authority=upstream.spec.address.authority,
         base_path=upstream.spec.address.path,
         timeout=upstream.spec.timeouts.request,
-        credential=_placement(credential_name, resources),
+        credential=_placement(credential_name, upstream, resources),
         has_template=proxy.spec.template is not None,
     )
 
 
-def _placement(name: str | None, resources: Mapping[Key, Resource]) -> CredentialPlan | None:
+def _placement(
+    name: str | None, upstream: Upstream, resources: Mapping[Key, Resource]
+) -> CredentialPlan | None:
     if name is None:
         return None
     credential = resources[Key("credentials", name)]
     assert isinstance(credential, Credential)
+    secret = secret_name(name, upstream.spec.address)
     if credential.spec.type == "bearer":
-        return CredentialPlan(secret=name, header="authorization", prefix="Bearer ")
+        return CredentialPlan(secret=secret, header="authorization", prefix="Bearer ")
     assert credential.spec.header is not None
-    return CredentialPlan(secret=name, header=credential.spec.header, prefix="")
+    return CredentialPlan(secret=secret, header=credential.spec.header, prefix="")

@@ -15,6 +15,8 @@ from control_plane.xds.subscription import WILDCARD, Answer, Response, Subscript
 
 MAX_BATCH = 2 * 1024 * 1024
 """Bytes of resources in one response; the rest follows the ACK (gRPC clients refuse > 4 MiB)."""
+MOST_RESOURCES = 500
+"""In one response: a worker compiles plans between two requests, and must not be away for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class DeltaSubscription(Subscription):
     ) -> Response | None:
         if table is None or self.sent:
             return None
-        gone = tuple(sorted(self.gone)) if removals else ()
+        gone = tuple(sorted(self.gone)[:MOST_RESOURCES]) if removals else ()
         if not (self.due or gone or self._first_due):
             return None
         resources = self._batch(table)
@@ -115,7 +117,7 @@ class DeltaSubscription(Subscription):
         for name in sorted(self.due):
             resource = table.resources[name]
             size += len(resource.body)
-            if batch and size > self._max_batch:
+            if batch and (size > self._max_batch or len(batch) == MOST_RESOURCES):
                 break
             batch.append(resource)
         return tuple(batch)

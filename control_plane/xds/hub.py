@@ -58,8 +58,10 @@ class Hub:
         while (status := self.ledger.status(revision)).state == "pending":
             news: asyncio.Future[None] = loop.create_future()
             self._waiting.add(news)
-            await asyncio.wait((news,), timeout=max(0.0, deadline - loop.time()))
-            self._waiting.discard(news)
+            try:
+                await asyncio.wait((news,), timeout=max(0.0, deadline - loop.time()))
+            finally:
+                self._waiting.discard(news)
             if loop.time() >= deadline:
                 return self.ledger.status(revision)
         return status

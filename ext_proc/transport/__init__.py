@@ -11,9 +11,10 @@ from typing import Final
 
 from ext_proc.transport._model import Stream, StreamFactory, Transport
 from ext_proc.transport.grpcio import GrpcioTransport
+from ext_proc.transport.native import NativeTransport
 
 TRANSPORTS: Final[Mapping[str, Callable[[StreamFactory], Transport]]] = MappingProxyType(
-    {"grpcio": GrpcioTransport}
+    {"grpcio": GrpcioTransport, "native": NativeTransport}
 )
 
 __all__ = ["TRANSPORTS", "Stream", "StreamFactory", "Transport"]

@@ -9,7 +9,7 @@ import click
 from naru.cli._api import Api, seconds
 from naru.cli._context import GlobalOptions, target
 from naru.cli._documents import read_documents
-from naru.cli._errors import NotLive, Refused
+from naru.cli._errors import NotLive
 
 
 def _check_wait(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
@@ -51,7 +51,10 @@ def apply(
     for result in answer.get("results", []):
         ending = " (dry run)" if dry_run else ""
         click.echo(f"{result['kind'].lower()}/{result['name']} {result['change']}{ending}")
-    if not dry_run:
+    if dry_run:
+        for change in answer.get("difference", []):
+            click.echo(f"  {change['change']:<8} {change['type']} {change['name']}")
+    else:
         _report(code, answer)
 
 
@@ -63,7 +66,5 @@ def _report(code: int, answer: dict[str, Any]) -> None:
         if found.get("state") != "applied"
     ]
     nodes = "\n".join(waiting) or "  no node is connected"
-    if status.get("state") == "rejected":
-        raise Refused(f"Revision {answer.get('revision')} is stored, but was refused by\n{nodes}")
     if code == 202:
         raise NotLive(f"Revision {answer.get('revision')} is stored, but not live yet:\n{nodes}")

@@ -55,11 +55,20 @@ def control_plane() -> None:
     show_default=True,
 )
 @click.option("--node-id", envvar="NARU_NODE_ID", default="ext-proc-0", show_default=True)
-def ext_proc(socket: Path, xds_address: Address, node_id: str) -> None:
+@click.option(
+    "--transport",
+    envvar="NARU_TRANSPORT",
+    type=click.Choice(["native", "grpcio"]),
+    default="native",
+    show_default=True,
+    help="native is this product's own, and the fast one.",
+)
+def ext_proc(socket: Path, xds_address: Address, node_id: str, transport: str) -> None:
     """Run one ext_proc worker."""
     worker = server_part("ext_proc.worker")
     _log_to_stderr()
-    asyncio.run(worker.run_worker(worker.WorkerSettings(socket, str(xds_address), node_id)))
+    settings = worker.WorkerSettings(socket, str(xds_address), node_id, transport)
+    asyncio.run(worker.run_worker(settings))
 
 
 @click.command("envoy")

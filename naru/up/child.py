@@ -87,22 +87,26 @@ class Child:
         """Start the process.
 
         Raises:
-            MissingPart: its program is not there, or may not be executed.
+            MissingPart: its program is not there, may not be executed, or has no room to run in.
         """
         self._tail.clear()
-        self.spec.before_start()
+        try:
+            self.spec.before_start()
+            await self._spawn_with_output()
+        except OSError as error:
+            what = error.filename or self.spec.argv[0]
+            raise MissingPart(
+                f"{self.spec.name} cannot be started: {error.strerror}: {what}"
+            ) from error
+        self._on_change()
+
+    async def _spawn_with_output(self) -> None:
         read_end, write_end = os.pipe()
         self._output = asyncio.create_task(self._pump(read_end))
         try:
             self._process = await self._spawn(write_end)
-        except OSError as error:
-            program = error.filename or self.spec.argv[0]
-            raise MissingPart(
-                f"{self.spec.name} cannot be started: {error.strerror}: {program}"
-            ) from error
         finally:
             os.close(write_end)
-        self._on_change()
 
     async def _spawn(self, output: int) -> asyncio.subprocess.Process:
         # Not asyncio's own pipe: with it `wait()` would wait for whoever inherited it, too.
@@ -176,7 +180,11 @@ class Child:
         except MissingPart as error:
             self._console.say(str(error))
             return False
+        deadline = time.monotonic() + self.spec.ready_timeout
         while self.pid is not None and not await self.spec.ready():
+            if time.monotonic() > deadline:
+                self._console.say(f"{self.spec.name}: not ready in time, killing it")
+                self._signal_group(signal.SIGKILL)
             await self._exited_within(_READY_POLL)
         self._set_ready(self.pid is not None)
         return True

@@ -140,7 +140,11 @@ class Supervisor:
         self._console.say("stopping …")
         for group in _STOP_ORDER:
             members = [child for child in self._children if child.spec.group == group]
-            await asyncio.gather(*(child.stop(self._hurry) for child in members))
+            ended = await asyncio.gather(
+                *(child.stop(self._hurry) for child in members), return_exceptions=True
+            )
+            for error in filter(None, ended):
+                self._console.say(f"{group}: did not stop cleanly: {error}")
         self._console.say("stopped")
 
     async def _until_stopped(self, work: Coroutine[None, None, None]) -> None:

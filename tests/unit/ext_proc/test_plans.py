@@ -12,6 +12,17 @@ from ext_proc.plans import PlanTable
 from tests.unit.ext_proc.make import BARE, CANARY, PLAN, secret, table, template
 
 
+class Unsearched(list[str]):
+    """Like protobuf's repeated field: looking for one name after the other takes quadratic time."""
+
+    def __contains__(self, name: object) -> bool:
+        raise AssertionError("searched through")
+
+
+def test_removals_are_not_searched_through_name_by_name() -> None:
+    assert not table(PLAN).with_plans({}, Unsearched(["menu#1a"])).plans
+
+
 def test_plans_are_found_by_the_name_of_their_route() -> None:
     compiled = table().plans["menu#1a"]
     assert compiled.proxy.name == "menu"

@@ -18,6 +18,7 @@ from control_plane.compile import (
     GatewaySettings,
 )
 from control_plane.resources import Key, Resource, parse
+from ext_proc.plan import decode
 from tests.support import golden
 
 
@@ -82,6 +83,29 @@ def test_a_change_of_wiring_makes_new_names_and_alters_none(
     for type_url in (CLUSTER, ENDPOINT):
         old, new = BEFORE.resources[type_url], after.resources[type_url]
         assert all(old[shared] == new[shared] for shared in old.keys() & new.keys())
+
+
+def test_a_credential_that_moves_to_another_server_is_another_secret() -> None:
+    """Plans that still send to the old server must never get the new value."""
+    resources = edited("upstreams", "menu-writer", url="http://127.0.0.1:9001/v1")
+    key = Key("credentials", "menu-key")
+    document = resources[key].to_document(reveal=True)
+    document["spec"]["secret"] = "secret-of-the-new-server"
+    after = compile_fresh(resources | {key: parse(document)})
+    assert not after.resources[SECRET].keys() & BEFORE.resources[SECRET].keys()
+    (plan,) = after.resources[PLAN].values()
+    (secret,) = after.resources[SECRET]
+    credential = decode(plan.body).credential
+    assert credential is not None
+    assert credential.secret == secret
+
+
+def test_a_credential_that_no_proxy_uses_is_sent_to_nobody() -> None:
+    resources = golden.load("menu-copy")
+    unused = resources[Key("credentials", "menu-key")].to_document(reveal=True)
+    unused["metadata"]["name"] = "unused"
+    extra = parse(unused)
+    assert compile_fresh(resources | {extra.key: extra}) == BEFORE
 
 
 def test_no_resource_changes_the_listener() -> None:

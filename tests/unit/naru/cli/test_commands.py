@@ -147,10 +147,12 @@ def test_not_live_yet_is_status_4(plane: ControlPlane) -> None:
 
 
 def test_a_node_that_refuses_is_status_1_with_its_words(plane: ControlPlane) -> None:
-    plane.on("POST", "/api/v1/apply", 200, applied("rejected", ("Proxy", "p", "created")))
+    problem = {"field": "nodes.gateway", "message": "no such certificate", "mend": "Mend it"}
+    error = {"code": "rejected_by_node", "message": "refused", "problems": [problem]}
+    plane.on("POST", "/api/v1/apply", 422, {"error": error})
     result = naru(plane, "apply", "-f", "-", "--wait", "1s", stdin="a: 1")
     assert result.exit_code == 1
-    assert "gateway: rejected bad cluster" in result.output
+    assert "nodes.gateway: no such certificate" in result.output
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,42 @@
+"""gRPC on HTTP/2: its header blocks, status codes and message prefix.
+
+Specification: gRPC's PROTOCOL-HTTP2.md.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+from urllib.parse import quote
+
+from ext_proc.transport.h2.frames import header_block
+
+PREFIX: Final = 5
+"""Bytes before a message: a compressed-flag and the length."""
+_MOST_DETAIL: Final = 100  # bytes of a percent-encoded grpc-message
+
+
+class Status(IntEnum):
+    """The status codes that this server gives."""
+
+    OK = 0
+    CANCELLED = 1
+    INVALID_ARGUMENT = 3
+    RESOURCE_EXHAUSTED = 8
+    ABORTED = 10
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+
+
+# 0x88 is ":status: 200" of the static table (RFC 7541, appendix A).
+HEADERS_BLOCK: Final = b"\x88" + header_block([(b"content-type", b"application/grpc")])
+OK_TRAILERS: Final = header_block([(b"grpc-status", b"0")])
+
+
+def trailers(status: Status, detail: str) -> bytes:
+    """The block that ends a stream; `detail` is for logs, never a caller's text."""
+    if status is Status.OK:
+        return OK_TRAILERS
+    message = quote(detail, safe=" ").encode()[:_MOST_DETAIL]
+    return header_block([(b"grpc-status", b"%d" % status), (b"grpc-message", message)])

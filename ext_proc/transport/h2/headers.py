@@ -1,0 +1,58 @@
+"""Header blocks of requests: decoded by `hpack`, and remembered where that is safe.
+
+A block of bytes always means the same only if the peer's encoder has no dynamic table. This server
+announces a table size of 0; once the peer has acknowledged that and has shrunk its table, equal
+blocks are equal requests, and Envoy's are.
+Specification: RFC 7541; RFC 9113, sections 4.3 and 6.5.2.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import hpack
+
+from ext_proc.transport.h2.errors import ConnectionFault
+from ext_proc.transport.h2.frames import Code
+
+_REMEMBERED: Final = 512
+
+
+class HeaderBlocks:
+    """The decoder of one connection. `max_size` is of the decoded list, in bytes."""
+
+    def __init__(self, max_size: int) -> None:
+        self._decoder = hpack.Decoder(max_header_list_size=max_size)
+        self._known: dict[bytes, str] = {}
+
+    def acknowledged(self) -> None:
+        """The peer knows that it may have no table; its next block must say that it has none."""
+        self._decoder.max_allowed_table_size = 0
+
+    def path(self, block: bytes) -> str:
+        """The `:path` of a request, empty if it has none (as trailers).
+
+        Raises:
+            ConnectionFault: the block cannot be decoded.
+        """
+        known = self._known.get(block)
+        if known is not None:
+            return known
+        path = self._decode(block)
+        if self._decoder.header_table_size == 0:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[block] = path
+        return path
+
+    def _decode(self, block: bytes) -> str:
+        try:
+            fields = self._decoder.decode(block, raw=True)
+        except hpack.OversizedHeaderListError as error:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "too many header fields") from error
+        except hpack.HPACKError as error:
+            raise ConnectionFault(Code.COMPRESSION_ERROR, "undecodable header block") from error
+        for name, value in fields:
+            if name == b":path":
+                return bytes(value).decode("latin-1")
+        return ""

@@ -1,0 +1,156 @@
+"""ext_proc on this product's own HTTP/2: one `asyncio.Protocol` per connection of Envoy.
+
+Everything that arrived together is handled together, synchronously, and written once. The protocol
+is in `h2/`, what a request means in `ext_proc.stream`; here is only what connects them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+from typing import Final
+
+from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
+
+from ext_proc.transport import _socket
+from ext_proc.transport._model import Stream, StreamFactory
+from ext_proc.transport.h2 import (
+    Connection,
+    Event,
+    Message,
+    Opened,
+    Reset,
+    Status,
+)
+
+log = logging.getLogger(__name__)
+
+METHOD: Final = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+_BACKLOG: Final = 1024
+
+
+class NativeTransport:
+    """See `ext_proc.transport.Transport`."""
+
+    def __init__(self, streams: StreamFactory) -> None:
+        self._streams = streams
+        self._server: asyncio.Server | None = None
+        self._path: Path | None = None
+        self._peers: set[_Peer] = set()
+
+    async def start(self, path: Path) -> None:
+        _socket.clear(path)
+        loop = asyncio.get_running_loop()
+        with _socket.private():
+            self._server = await loop.create_unix_server(
+                lambda: _Peer(self._streams, self._peers), path, backlog=_BACKLOG
+            )
+        self._path = path
+
+    async def drain(self, grace: float) -> None:
+        if self._server is None or self._path is None:
+            return
+        self._server.close()
+        self._path.unlink(missing_ok=True)
+        for peer in list(self._peers):
+            peer.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await asyncio.gather(*(peer.lost.wait() for peer in self._peers))
+        for peer in list(self._peers):
+            peer.abort()
+        await self._server.wait_closed()
+        self._server = None
+
+
+class _Peer(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, streams: StreamFactory, peers: set[_Peer]) -> None:
+        self._new_stream = streams
+        self._peers = peers
+        self._connection = Connection()
+        self._streams: dict[int, Stream] = {}
+        self._transport: asyncio.Transport
+        self.lost = asyncio.Event()
+
+    # ---- asyncio's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._peers.add(self)
+        self._write()
+
+    def data_received(self, data: bytes) -> None:
+        for event in self._connection.receive(data):
+            self._handle(event)
+        self._write()
+
+    def pause_writing(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._transport.resume_reading()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._streams.clear()
+        self._peers.discard(self)
+        self.lost.set()
+
+    # ---- the transport's
+
+    def drain(self) -> None:
+        self._connection.drain()
+        self._write()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    # ---- ours
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, Message):
+            self._on_message(event.stream, event.data)
+        elif isinstance(event, Opened):
+            self._on_opened(event.stream, event.path)
+        elif isinstance(event, Reset):
+            self._streams.pop(event.stream, None)
+        elif self._streams.pop(event.stream, None) is not None:
+            # with OK, Envoy would send the body on as it came
+            self._connection.end(event.stream, Status.ABORTED, "ended before it was answered")
+
+    def _on_opened(self, identity: int, path: str) -> None:
+        if path == METHOD:
+            self._streams[identity] = self._new_stream()
+        else:
+            self._connection.end(identity, Status.UNIMPLEMENTED, "no such method")
+
+    def _on_message(self, identity: int, data: bytes) -> None:
+        stream = self._streams.get(identity)
+        if stream is None:
+            return
+        try:
+            answer = stream.receive(ProcessingRequest.FromString(data))
+        except Exception as error:  # one request's trouble must not be the connection's
+            log.error("a stream failed: %s", type(error).__name__)
+            del self._streams[identity]
+            self._connection.end(identity, Status.INTERNAL, "the request could not be handled")
+            return
+        if answer is not None:
+            self._connection.send(identity, answer.SerializeToString())
+        if stream.done:
+            del self._streams[identity]
+            self._connection.end(identity)
+
+    def _write(self) -> None:
+        connection = self._connection
+        out = connection.outgoing()
+        if out:
+            self._transport.write(out)
+        if connection.drained:
+            if connection.fault is not None:
+                log.warning("a connection is closed: %s", connection.fault)
+            self._transport.close()
