@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from control_plane.compile.model import CLUSTER
 from control_plane.xds.serving import NOTHING, Serving, Stamp
 from control_plane.xds.stream import Stream, is_pending
 
@@ -138,10 +139,19 @@ class Ledger:
         """The stream changed: it has the served revision if it has answered and accepted all."""
         if any(s.error or is_pending(s, self._serving) for s in stream.subscriptions.values()):
             return
+        if self._still_starts(stream):
+            return
         record = self._records[stream.node.id]
         record.applied[number] = self._serving.revision
         if record.applied_revision == self._serving.revision:
             record.words.pop(self._serving.revision, None)
+
+    def _still_starts(self, stream: Stream) -> bool:
+        """Whether it is an Envoy that does not use the served routes yet: it asks for clusters
+        first, and for listeners and routes only when it has those."""
+        if CLUSTER not in stream.subscriptions or not self._serving.routed:
+            return False
+        return stream.progress(self._serving).confirmed != self._serving.stamp.generation
 
     def refuse(self, stream: Stream, stamp: Stamp, error: str, *, rejected: bool) -> None:
         """A node refused a response; `rejected` if that rejects the revision of that moment."""

@@ -50,3 +50,23 @@ def test_it_sends_everybody_back_if_there_is_nothing_newer() -> None:
     assert core.serving.revision == 1
     assert envoy.names(CLUSTER) == {"a"}
     assert envoy.bodies(ROUTE) == {ROUTES: "a"}
+
+
+class StartingEnvoy(EnvoyClient):
+    """An Envoy that has asked for its clusters, and for nothing else yet."""
+
+    def begin(self) -> None:
+        self.ask(CLUSTER, "*")
+
+    def learn(self, type_url: str) -> None:
+        """It never comes to its listener."""
+
+
+def test_an_envoy_that_has_only_its_clusters_has_not_applied_anything() -> None:
+    """It has no listener yet: whoever waits for the revision must not be told that it is live."""
+    core = Core(linger=0, patience=10)
+    starting = StartingEnvoy(core, "envoy", "delta")
+    core.set_target(proxies(1, "a"), 0)
+    starting.drain()
+    assert starting.names(CLUSTER) == {"a"}
+    assert core.ledger.status(1).state == "pending"
