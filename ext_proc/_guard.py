@@ -22,7 +22,7 @@ MAX_SOURCE = 1 << 20
 
 TAGS = frozenset(("for", "endfor", "if", "elif", "else", "endif"))
 _OPERATORS = frozenset(("~", "+", "*", "**"))
-_WORDS = frozenset(("and", "elif", "else", "if", "in", "is", "not", "or"))
+_WORDS = frozenset(("and", "elif", "else", "for", "if", "in", "is", "not", "or"))
 
 _START = re.compile(r"\{(?:\{|%|#)[-+]?")
 _RAW = re.compile(r"\{%[-+]?[ \t\n\r\f]*raw[ \t\n\r\f]*[-+]?%\}")

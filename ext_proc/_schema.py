@@ -6,8 +6,8 @@ schema alone, which the template's author wrote; of what the caller sent nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
 
 import jsonschema_rs
 import orjson
@@ -20,6 +20,12 @@ from ext_proc.errors import (
     UnknownVariable,
 )
 
+MAX_NODES: Final = 1_000
+"""Objects and lists of a schema, all together; checking a value can visit each of them."""
+MAX_ENUM: Final = 500
+"""Values of one `enum`: a value is compared with each."""
+MAX_VALUES: Final = 10_000
+"""Values of all variables together, those inside of others included."""
 MAX_CONSTRAINT = 200
 """The longest constraint that a message repeats, in characters of JSON."""
 
@@ -48,6 +54,7 @@ class Variables:
     __slots__ = ("_defaults", "_known", "_validator")
 
     def __init__(self, schema: Mapping[str, Any], used: Iterable[str]) -> None:
+        _bounded(schema)
         names = sorted(used)
         effective = _closed(schema) if schema else _required(names)
         properties = effective.get("properties", {})
@@ -67,6 +74,10 @@ class Variables:
         Raises:
             MissingVariable, UnknownVariable, InvalidVariable: it does not.
         """
+        if _holds_more(given, MAX_VALUES):
+            raise InvalidVariable(
+                f"The variables may hold {MAX_VALUES:,} values, all together.", param="variables"
+            )
         variables = {**self._defaults, **given}
         if not self._validator.is_valid(variables):
             self._refuse(variables)
@@ -117,6 +128,41 @@ def _expectation(problem: jsonschema_rs.ValidationError) -> str:
     if len(constraint) > MAX_CONSTRAINT:
         return f"{inside} does not fit the schema's {keyword}."
     return f"{inside} must fit {keyword} {constraint}."
+
+
+def _bounded(schema: Mapping[str, Any]) -> None:
+    """A schema whose check takes time by its size alone: without references, whose expansion can
+    be exponentially larger, and not large itself."""
+    nodes = 0
+    stack: list[Any] = [schema]
+    while stack:
+        node = stack.pop()
+        nodes += 1
+        if nodes > MAX_NODES:
+            raise PlanRejected(f"variables: a schema may hold {MAX_NODES:,} objects and lists")
+        if isinstance(node, Mapping):
+            if "$ref" in node or "$dynamicRef" in node:
+                raise PlanRejected("variables: $ref cannot be used; write the schema out")
+            enum = node.get("enum")
+            if isinstance(enum, list) and (
+                len(enum) > MAX_ENUM or any(isinstance(value, (dict, list)) for value in enum)
+            ):
+                raise PlanRejected(f"variables: an enum may hold {MAX_ENUM} plain values")
+        inside = node.values() if isinstance(node, Mapping) else node
+        stack.extend(value for value in inside if isinstance(value, (dict, list)))
+
+
+def _holds_more(value: object, limit: int) -> bool:
+    stack, count = [value], 0
+    while stack:
+        node = stack.pop()
+        inside = node.values() if isinstance(node, dict) else node
+        assert isinstance(inside, Collection)
+        count += len(inside)
+        if count > limit:
+            return True
+        stack.extend(item for item in inside if isinstance(item, (dict, list)))
+    return False
 
 
 def _required(names: list[str]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class RequestStream:
 
     def _answer(self, request: ProcessingRequest) -> ProcessingResponse:
         phase = request.WhichOneof("request")
-        if phase != "request_body" or not request.request_body.end_of_stream:
+        if phase != "request_body":  # always whole, and not the end of the stream before trailers
             log.error("Envoy sent %s instead of a whole body; is its configuration ours?", phase)
             raise PeerFault
         attributes = request.attributes[contract.ATTRIBUTES].fields

@@ -69,9 +69,9 @@ class Template:
             TemplateTooExpensive: it takes too many steps or gives too long a text.
             TemplateFailed: minijinja cannot render it with these variables.
         """
-        if any(map(_is_deep, given.values())):
-            raise InvalidVariable(f"Variables may be nested {MAX_DEPTH} deep.", param="variables")
         variables = self._variables.complete(given)
+        if any(map(_is_deep, variables.values())):
+            raise InvalidVariable(f"Variables may be nested {MAX_DEPTH} deep.", param="variables")
         if missing := self._needed - variables.keys():
             raise _missing(missing)
         self._environment.fuel = self._fuel.grant(size)

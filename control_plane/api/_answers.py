@@ -18,7 +18,7 @@ from control_plane.api.errors import (
     NotFound,
 )
 from control_plane.resources import Problem, Resource, ResourceError
-from control_plane.store import StoreError
+from control_plane.store import StoreError, StoreUnavailable
 
 
 class Json(Response):
@@ -84,7 +84,7 @@ def _summary(problems: tuple[Problem, ...]) -> str:
 
 
 def _retry(error: StoreError) -> Mapping[str, str]:
-    return {"retry-after": "1"} if error.status == 503 else {}
+    return {"retry-after": "1"} if isinstance(error, StoreUnavailable) else {}
 
 
 def _http(error: HTTPException) -> _Parts:

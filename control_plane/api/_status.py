@@ -38,6 +38,7 @@ def system_status(state: State) -> dict[str, Any]:
     ]
     return {
         "revision": snapshot.revision,
+        **_newest(state, snapshot),
         "compiled_revision": None if live is None else live.revision,
         "compile_problems": [problem_json(p) for p in outcome.problems] if outcome else [],
         "store": {
@@ -48,6 +49,17 @@ def system_status(state: State) -> dict[str, Any]:
         "resources": dict(sorted(Counter(key.plural for key in snapshot.stored).items())),
         "nodes": [_node(node, snapshot) for node in state.hub.ledger.nodes()],
     }
+
+
+def _newest(state: State, snapshot: Snapshot) -> dict[str, Any]:
+    """Whether what is stored is live: `{"state": …, "refused": {node: its words}}`."""
+    status = state.hub.ledger.status(snapshot.revision)
+    refused = {
+        node: redacted(found.detail, snapshot)
+        for node, found in sorted(status.nodes.items())
+        if found.state == "rejected"
+    }
+    return {"state": status.state, "refused": refused}
 
 
 def compile_problems(state: State, revision: int) -> tuple[Problem, ...]:

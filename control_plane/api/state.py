@@ -57,6 +57,8 @@ class Nodes(Protocol):
 
     def nodes(self) -> tuple[NodeStatus, ...]: ...
 
+    def status(self, revision: int) -> RevisionStatus: ...
+
 
 class Serving(Protocol):
     """`control_plane.xds.Hub`."""

@@ -17,7 +17,6 @@ from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.route.v3.route_components_pb2 import (
     DirectResponseAction,
-    HeaderMatcher,
     RetryPolicy,
     Route,
     RouteAction,
@@ -26,7 +25,6 @@ from envoy.config.route.v3.route_components_pb2 import (
     VirtualHost,
 )
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.any_pb2 import Any
 from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 from xds.type.matcher.v3.matcher_pb2 import Matcher
@@ -71,7 +69,7 @@ def compile_routes(branches: Iterable[Branches], settings: GatewaySettings) -> X
     """All routes of all proxies."""
     ordered = sorted(branches, key=lambda each: each.proxy)
     models = _models_body(each.proxy for each in ordered)
-    root = _uncompressed(_by_path(ordered, models, settings))
+    root = _by_method(_uncompressed(_by_path(ordered, settings)), models)
     routes = RouteConfiguration(
         name=NAME,
         max_direct_response_body_size_bytes=UInt32Value(value=max(4096, len(models.encode()))),
@@ -80,17 +78,27 @@ def compile_routes(branches: Iterable[Branches], settings: GatewaySettings) -> X
     return XdsResource.of(ROUTE, NAME, routes)
 
 
+def _by_method(posted: Matcher, models: str) -> Matcher:
+    """Calls are POSTs, whatever a provider would make of another method; GET lists the models."""
+    refusal = match.to_route(_refusal(405, "method_not_allowed", _WAYS_IN))
+    listed = {"/v1/models": match.to_route(_models(models))}
+    branches = {
+        "POST": match.to_matcher(posted),
+        "GET": match.to_matcher(match.by_value(match.header(":path"), listed, refusal)),
+    }
+    return match.by_value(match.header(":method"), branches, refusal)
+
+
 def _uncompressed(matcher: Matcher) -> Matcher:
     refusal = _refusal(415, "compressed_body", "Send the body without content-encoding.")
     encoding = match.header("content-encoding")
     return match.if_present(encoding, match.to_route(refusal), match.to_matcher(matcher))
 
 
-def _by_path(proxies: Sequence[Branches], models: str, settings: GatewaySettings) -> Matcher:
+def _by_path(proxies: Sequence[Branches], settings: GatewaySettings) -> Matcher:
     branches = {f"/p/{each.proxy}": each.by_path for each in proxies}
     branches["/p/"] = match.to_route(_no_proxy())
     branches["/v1/"] = match.to_matcher(_json_only(_by_model(proxies, settings)))
-    branches["/v1/models"] = match.to_route(_models(models))
     nothing = match.to_route(_refusal(404, "not_found", _WAYS_IN))
     return match.by_prefix(match.header(":path"), branches, nothing)
 
@@ -121,7 +129,7 @@ def _by_model(proxies: Sequence[Branches], settings: GatewaySettings) -> Matcher
 
 def _path_routes(wiring: Wiring, config: FilterConfigs, settings: GatewaySettings) -> RouteList:
     base = f"/p/{wiring.proxy}"
-    simple = RouteMatch(path=base, headers=[_method("POST")])
+    simple = RouteMatch(path=base)
     sdk = RouteMatch(prefix=f"{base}/v1/")
     limit = settings.max_body_bytes
     return RouteList(
@@ -171,7 +179,7 @@ def _entry(settings: GatewaySettings) -> Route:
 
 
 def _no_proxy() -> Route:
-    return _refusal(404, "proxy_not_found", f"No proxy answers here by this method. {_WAYS_IN}")
+    return _refusal(404, "proxy_not_found", f"No proxy answers at this path. {_WAYS_IN}")
 
 
 def _refusal(status: int, code: str, message: str) -> Route:
@@ -184,10 +192,10 @@ def _refusal(status: int, code: str, message: str) -> Route:
     )
 
 
-def _models(body: str) -> RouteList:
+def _models(body: str) -> Route:
     """`GET /v1/models`: Envoy itself answers."""
-    answer = Route(
-        match=RouteMatch(path="/v1/models", headers=[_method("GET")]),
+    return Route(
+        match=RouteMatch(prefix="/"),
         direct_response=DirectResponseAction(
             status=200,
             body=DataSource(inline_string=body),
@@ -198,7 +206,6 @@ def _models(body: str) -> RouteList:
         ),
         typed_per_filter_config=filters.for_refusal(),
     )
-    return RouteList(routes=[answer, _refusal(404, "not_found", _WAYS_IN)])
 
 
 def _models_body(proxies: Iterable[str]) -> str:
@@ -206,7 +213,3 @@ def _models_body(proxies: Iterable[str]) -> str:
         {"id": proxy, "object": "model", "created": 0, "owned_by": "naru"} for proxy in proxies
     ]
     return json.dumps({"object": "list", "data": models}, separators=(",", ":"))
-
-
-def _method(name: str) -> HeaderMatcher:
-    return HeaderMatcher(name=":method", string_match=StringMatcher(exact=name))

@@ -1,8 +1,8 @@
 """Credentials → SDS secrets, one for each server that a credential is sent to.
 
-A secret's name holds the server, so a credential that moves to another server is a new secret: the
-plans that still send to the old server keep the old one, and never get the new value. A rotation
-alone keeps the name, and travels as one small push.
+A secret's name holds the server and the header, so a credential that moves to another of either is
+a new secret: the plans that still use the old place keep the old value, and never get the new one.
+A rotation alone keeps the name, and travels as one small push.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from control_plane.resources import Credential
 from control_plane.resources.upstream import Address
 
 
-def secret_name(credential: str, address: Address) -> str:
-    """`menu-key#1a2b3c4d5e`: the credential, and a hash of where it may be sent under this name."""
+def secret_name(credential: Credential, address: Address) -> str:
+    """`menu-key#1a2b3c4d5e`: the credential, and a hash of where, and in which header, it goes."""
     server = f"{'https' if address.tls else 'http'}://{address.authority}"
-    return f"{credential}#{digest(server.encode(), size=5)}"
+    place = f"{server} {credential.spec.type} {credential.spec.header}"
+    return f"{credential.metadata.name}#{digest(place.encode(), size=5)}"
 
 
 def compile_secret(credential: Credential, name: str) -> XdsResource:

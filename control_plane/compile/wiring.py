@@ -81,7 +81,7 @@ def _placement(
         return None
     credential = resources[Key("credentials", name)]
     assert isinstance(credential, Credential)
-    secret = secret_name(name, upstream.spec.address)
+    secret = secret_name(credential, upstream.spec.address)
     if credential.spec.type == "bearer":
         return CredentialPlan(secret=secret, header="authorization", prefix="Bearer ")
     assert credential.spec.header is not None

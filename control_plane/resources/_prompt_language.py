@@ -83,4 +83,8 @@ def _is_short_constant(node: nodes.Node) -> bool:
     parts = [node, *node.find_all(nodes.Node)]
     if not all(isinstance(part, (nodes.Const, nodes.List, nodes.Neg)) for part in parts):
         return False
-    return len(str(node.as_const())) <= _MOST_ARGUMENT  # type: ignore[attr-defined]
+    try:
+        value = node.as_const() if isinstance(node, nodes.Expr) else None
+    except nodes.Impossible:  # as -"x" is
+        return False
+    return len(str(value)) <= _MOST_ARGUMENT

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from control_plane.resources._base import Duration, Key, Name, Part, Resource
 
 Dialect = Literal["openai"]
+_HOST_NAME = r"^[A-Za-z0-9._-]{1,253}$"
 
 
 class Address(NamedTuple):
@@ -51,6 +52,8 @@ def parse_url(url: str) -> Address:
         raise ValueError("must not hold a user or password; register a Credential instead")
     if parts.query or parts.fragment:
         raise ValueError("must not hold a query or fragment")
+    if "%" in parts.hostname:
+        raise ValueError("must not name an IPv6 zone")
     if any(not "!" <= character <= "~" for character in url):
         raise ValueError("must hold no space, control or non-ASCII character")
     tls = parts.scheme == "https"
@@ -97,7 +100,7 @@ class Tls(Part):
     """
 
     ca: str | None = Field(default=None, max_length=256 * 1024)
-    serverName: str | None = Field(default=None, min_length=1, max_length=255)
+    serverName: Annotated[str, Field(pattern=_HOST_NAME)] | None = None
 
 
 class Connections(Part):

@@ -21,7 +21,6 @@ from control_plane.store.reflector import Reflector
 from control_plane.store.sealing import (
     Kek,
     Sealer,
-    create_kek_file,
     kek_from_base64,
     kek_from_file,
 )
@@ -51,7 +50,6 @@ __all__ = [
     "TooLarge",
     "Undecodable",
     "WrongKek",
-    "create_kek_file",
     "kek_from_base64",
     "kek_from_file",
 ]

@@ -4,7 +4,7 @@
     ├── Conflict               409  conflict            others wrote first, too many times in a row
     ├── TooLarge               413  too_large           refused before anything was written
     ├── StoreUnavailable       503  store_unavailable   etcd does not answer; nothing was written
-    │   └── OutcomeUnknown     503  outcome_unknown     etcd fell silent in the middle of a write
+    ├── OutcomeUnknown         503  outcome_unknown     etcd fell silent in the middle of a write
     ├── Undecodable            500  undecodable         a stored document is not a valid resource
     └── SealError              500  seal_error
         ├── KekError           500  kek_unusable        the key-encryption key cannot be used
@@ -54,10 +54,11 @@ class StoreUnavailable(StoreError):
     status = 503
 
 
-class OutcomeUnknown(StoreUnavailable):
+class OutcomeUnknown(StoreError):
     """etcd fell silent after the write was sent: it may or may not have been applied."""
 
     code = "outcome_unknown"
+    status = 503
 
 
 class Undecodable(StoreError):

@@ -87,17 +87,6 @@ def kek_from_file(path: Path) -> Kek:
     return kek_from_base64(content.decode("ascii", "replace"), source=str(path))
 
 
-def create_kek_file(path: Path) -> Kek:
-    """Makes a new KEK in `path`, mode 0600. Raises `FileExistsError` rather than replace one."""
-    kek = Kek(secrets.token_bytes(KEY_BYTES))
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(base64.b64encode(kek.key) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return kek
-
-
 class Sealer:
     """Seals with one KEK, unseals with that one and the older ones it is given."""
 

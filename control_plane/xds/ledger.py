@@ -147,11 +147,11 @@ class Ledger:
             record.words.pop(self._serving.revision, None)
 
     def _still_starts(self, stream: Stream) -> bool:
-        """Whether it is an Envoy that does not use the served routes yet: it asks for clusters
-        first, and for listeners and routes only when it has those."""
+        """Whether it is an Envoy that uses no routes yet: it asks for clusters first, and for
+        listeners and routes only when it has those."""
         if CLUSTER not in stream.subscriptions or not self._serving.routed:
             return False
-        return stream.progress(self._serving).confirmed != self._serving.stamp.generation
+        return stream.progress(self._serving).confirmed is None
 
     def refuse(self, stream: Stream, stamp: Stamp, error: str, *, rejected: bool) -> None:
         """A node refused a response; `rejected` if that rejects the revision of that moment."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from control_plane.compile.model import CLUSTER, LISTENER
 from control_plane.xds.serving import Stamp, Table, version_of
-from control_plane.xds.subscription import WILDCARD, Answer, Response, Subscription
+from control_plane.xds.subscription import UNKNOWN, WILDCARD, Answer, Response, Subscription
 
 FULL_STATE = frozenset({LISTENER, CLUSTER})
 
@@ -53,6 +53,7 @@ class SotwSubscription(Subscription):
         super().touch(changed, table)
         if not self.full_state:
             self._forget_gone()  # there is no way to say that one of these is gone
+            self._forgive()
 
     def appear(self, table: Table) -> None:
         super().appear(table)
@@ -102,6 +103,12 @@ class SotwSubscription(Subscription):
             self.due.clear()
             self._first_due = False
             self.version = self._offered
+
+    def _forgive(self) -> None:
+        """What it refused is served no more, and it has all the rest: nothing will be sent to it,
+        so nothing else can end the error."""
+        if self.error and not self.due and UNKNOWN not in self.has.values():
+            self.error = ""
 
     def _forget_gone(self) -> None:
         for name in self.gone:

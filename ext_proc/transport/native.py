@@ -54,11 +54,12 @@ class NativeTransport:
             return
         self._server.close()
         self._path.unlink(missing_ok=True)
-        for peer in list(self._peers):
-            peer.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                await asyncio.gather(*(peer.lost.wait() for peer in self._peers))
+                while self._peers:  # again for a connection that was being accepted
+                    for peer in list(self._peers):
+                        peer.drain()
+                    await asyncio.gather(*(peer.lost.wait() for peer in self._peers))
         for peer in list(self._peers):
             peer.abort()
         await self._server.wait_closed()
@@ -139,9 +140,10 @@ class _Peer(asyncio.Protocol):
             del self._streams[identity]
             self._connection.end(identity, Status.INTERNAL, "the request could not be handled")
             return
+        over = False
         if answer is not None:
-            self._connection.send(identity, answer.SerializeToString())
-        if stream.done:
+            over = not self._connection.send(identity, answer.SerializeToString())
+        if over or stream.done:
             del self._streams[identity]
             self._connection.end(identity)
 

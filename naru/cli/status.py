@@ -24,11 +24,23 @@ def status(options: GlobalOptions, form: Format) -> None:
     if form != "table":
         print_document(found, form)
         return
-    click.echo(f"Revision {found['revision']}\n")
+    click.echo(_headline(found))
     click.echo(_nodes(found))
     endpoints = None if options.api_url else read_endpoints(options.data_dir)
     if endpoints:
         click.echo("\n" + _ports(endpoints))
+
+
+def _headline(status: Mapping[str, Any]) -> str:
+    """The newest revision, and if it is not live, why."""
+    lines = [f"Revision {status['revision']}: {status['state']}"]
+    for problem in status.get("compile_problems", []):
+        lines.append(f"  not compiled: {problem['field']}: {problem['message']}")
+    for node, words in status.get("refused", {}).items():
+        lines.append(f"  {node} refused it: {words}")
+    if status.get("refused"):
+        lines.append("  What was good last stays live. Mend it: nothing newer goes live before.")
+    return "\n".join(lines) + "\n"
 
 
 def _nodes(status: Mapping[str, Any]) -> str:

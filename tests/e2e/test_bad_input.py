@@ -117,9 +117,12 @@ def test_an_empty_chunked_body(gateway: Gateway) -> None:
     assert response.json()["error"]["code"] in ("empty_body", "invalid_json")
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "TRACE", "PATCH", "OPTIONS"])
 def test_other_methods(gateway: Gateway, method: str) -> None:
-    assert gateway.caller.request(method, "/p/menu-copy").status_code == 404
+    for path in ("/p/menu-copy", "/p/menu-copy/v1/chat/completions", "/v1/chat/completions"):
+        response = gateway.caller.request(method, path, json={"variables": GOOD})
+        assert response.status_code == 405
+        assert method == "HEAD" or response.json()["error"]["code"] == "method_not_allowed"
 
 
 def test_a_body_of_10_mb(gateway: Gateway) -> None:

@@ -87,6 +87,9 @@ class Nodes:
     def nodes(self) -> tuple[NodeStatus, ...]:
         return self.known
 
+    def status(self, revision: int) -> RevisionStatus:
+        return self.answer(revision)
+
     def set_target(self, compiled: Compiled) -> None:
         self.targets.append(compiled.revision)
 

@@ -140,7 +140,8 @@ class AdsClient:
 
     def __enter__(self) -> Self:
         for type_url in TYPES:
-            request = DiscoveryRequest(type_url=type_url)
+            # an empty list means everything for listeners and clusters only
+            request = DiscoveryRequest(type_url=type_url, resource_names=["*"])
             request.node.id = self._node
             self._requests.put(request)
         self._reader.start()
@@ -168,7 +169,9 @@ class AdsClient:
 
     def _answer(self, response: DiscoveryResponse) -> DiscoveryRequest:
         type_url = response.type_url
-        request = DiscoveryRequest(type_url=type_url, response_nonce=response.nonce)
+        request = DiscoveryRequest(
+            type_url=type_url, resource_names=["*"], response_nonce=response.nonce
+        )
         bad = self.refuses and any(self.refuses in each.value for each in response.resources)
         if not bad:
             self._accepted[type_url] = response.version_info

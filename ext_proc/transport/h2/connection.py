@@ -7,8 +7,10 @@ never raise out of `receive`.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, NamedTuple
 
 from ext_proc.transport.h2 import frames, grpc
@@ -30,17 +32,25 @@ class Limits:
     Attributes:
         message: one gRPC message.
         buffered: all messages of a connection that are not complete yet.
+        queued: all answers of a connection that wait for the peer's windows.
         header_block: one header block, and the list it decodes to.
         streams: open at once, a number.
-        stream_window, connection_window: what may be on its way to us.
+        stream_window, connection_window: what may be on its way to us; not below the protocol's
+            own 64 KiB - 1, which a peer may use before it has read our settings.
     """
 
     message: int = 64 * MIB
     buffered: int = 512 * MIB
+    queued: int = 512 * MIB
     header_block: int = 64 * 1024
     streams: int = 100_000
     stream_window: int = 8 * MIB
     connection_window: int = 1024 * MIB
+
+    def __post_init__(self) -> None:
+        for window in (self.stream_window, self.connection_window):
+            if not frames.DEFAULT_WINDOW <= window <= frames.MAX_WINDOW:
+                raise ValueError(f"a window of {window} bytes")
 
 
 class Opened(NamedTuple):
@@ -77,6 +87,7 @@ class Connection:
 
     Attributes:
         closing: nothing will come any more: write what is outgoing, and close.
+        fault: why, if it is the peer's.
     """
 
     def __init__(self, limits: Limits = Limits()) -> None:
@@ -85,20 +96,23 @@ class Connection:
         self._limits = limits
         self._out: list[bytes | memoryview] = []
         self._in = bytearray()
-        self._wanted = len(frames.PREFACE)  # bytes in `_in` before it is worth a look
+        self._wanted = 1  # bytes in `_in` before it is worth a look
         self._greeted = self._introduced = False
         self._headers = HeaderBlocks(limits.header_block)
         self._block: tuple[int, int, bytearray] | None = None  # stream, flags, unfinished block
         self._continuations = 0
         self._streams: dict[int, H2Stream] = {}
         self._left: dict[int, None] = {}  # ended by us while the peer might still send
-        self._blocked: dict[int, H2Stream] = {}  # with something queued
+        # those that only the connection's window keeps from sending, the oldest first
+        self._blocked: OrderedDict[int, H2Stream] = OrderedDict()
         self._last = 0
+        self._promised = frames.MAX_ID  # the last stream of our last GOAWAY; it never grows
+        self._spoken = False
         self._send_window = frames.DEFAULT_WINDOW
         self._receive_window = limits.connection_window
         self._peer_window = frames.DEFAULT_WINDOW
         self._peer_frame = frames.DEFAULT_FRAME_SIZE
-        self._buffered = 0
+        self._buffered = self._queued = 0
         self._draining = self._final = False
         self._handlers: dict[int, Callable[[int, int, bytes, list[Event]], None]] = {
             frames.DATA: self._on_data,
@@ -146,11 +160,14 @@ class Connection:
         self._out.clear()
         return out
 
-    def send(self, identity: int, message: bytes) -> None:
-        """A message on an open stream; on one that is gone, nothing happens."""
+    def send(self, identity: int, message: bytes) -> bool:
+        """A message on an open stream. False: the call is over, and nothing more can be sent.
+
+        When too much waits for the peer's windows already, the call ends with RESOURCE_EXHAUSTED.
+        """
         stream = self._streams.get(identity)
         if stream is None or stream.trailers is not None:
-            return
+            return False
         self._start(stream)
         payload = b"\x00" + frames.pack_u32(len(message)) + message
         size = len(payload)
@@ -160,14 +177,12 @@ class Connection:
             or size > stream.send_window
             or size > self._peer_frame
         ):
-            stream.queue.append(memoryview(payload))
-            self._blocked[identity] = stream
-            self._flush(stream)
-            return
+            return self._enqueue(stream, payload)
         self._send_window -= size
         stream.send_window -= size
         self._out.append(frames.head(size, frames.DATA, 0, identity))
         self._out.append(payload)
+        return True
 
     def end(self, identity: int, status: grpc.Status = grpc.Status.OK, detail: str = "") -> None:
         """The call is over; messages that wait for the peer's window go first."""
@@ -176,6 +191,7 @@ class Connection:
             return
         self._start(stream)
         stream.trailers = grpc.trailers(status, detail)
+        self._forget_input(stream)
         if not stream.queue:
             self._finish(stream)
 
@@ -243,7 +259,8 @@ class Connection:
         preface = frames.PREFACE
         if not preface.startswith(data[: len(preface)]):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "not HTTP/2 with prior knowledge")
-        self._greeted = len(data) >= len(preface)
+        if len(data) >= len(preface):
+            self._greeted, self._wanted = True, frames.HEADER_SIZE
         return len(preface)
 
     def _frame(
@@ -251,14 +268,12 @@ class Connection:
     ) -> None:
         if not self._introduced and (kind != frames.SETTINGS or flags & frames.ACK):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
-        if self._block is not None:
-            self._on_continuation(kind, flags, identity, payload, events)
-            return
-        handler = self._handlers.get(kind)
-        if handler is None:
-            return  # unknown types are ignored (section 4.1)
         try:
-            handler(flags, identity, payload, events)
+            if self._block is not None:
+                self._on_continuation(kind, flags, identity, payload, events)
+            elif (handler := self._handlers.get(kind)) is not None:
+                handler(flags, identity, payload, events)
+            # unknown types are ignored (section 4.1)
         except StreamFault as fault:
             self._out.append(frames.rst_stream(fault.stream, fault.code))
             stream = self._streams.get(fault.stream)
@@ -283,37 +298,49 @@ class Connection:
             return
         if stream.ended:
             raise StreamFault(identity, Code.STREAM_CLOSED, "data after the end")
+        stream.ended = bool(flags & frames.END_STREAM)
         stream.receive_window -= size
         if stream.receive_window < 0:
             raise StreamFault(identity, Code.FLOW_CONTROL_ERROR, "more data than the window")
-        self._take(stream, payload, events)
-        if identity not in self._streams:
-            return  # refused
-        if flags & frames.END_STREAM:
-            self._half_close(stream, events)
+        if stream.trailers is None and not self._take(stream, payload, events):
+            return
+        if stream.ended:
+            events.append(HalfClosed(identity))
         elif stream.receive_window < self._limits.stream_window // 2:
             more = self._limits.stream_window - stream.receive_window
             stream.receive_window += more
             self._out.append(frames.window_update(identity, more))
 
-    def _take(self, stream: H2Stream, data: bytes, events: list[Event]) -> None:
-        held, refused = len(stream.buffer), None
-        try:
-            messages = stream.messages(data, self._limits.message)
-        except Refused as error:
-            messages, refused = [], error
+    def _take(self, stream: H2Stream, data: bytes, events: list[Event]) -> bool:
+        """Whether the call goes on."""
+        held = len(stream.buffer)
+        messages, refused = stream.messages(data, self._limits.message)
         self._buffered += len(stream.buffer) - held
         for message in messages:
             events.append(Message(stream.identity, message))
-        if self._buffered > self._limits.buffered and stream.buffer:
+        if refused is None and self._buffered > self._limits.buffered and stream.buffer:
             refused = Refused(grpc.Status.RESOURCE_EXHAUSTED, "too much is buffered")
-        if refused is not None:
-            self.end(stream.identity, refused.status, refused.detail)
+        if refused is None:
+            return True
+        self._refuse(stream, refused)
+        events.append(Reset(stream.identity))
+        return False
+
+    def _refuse(self, stream: H2Stream, why: Refused) -> None:
+        """End a call now: what waits is dropped, the peer asked to stop (section 8.1)."""
+        self._queued -= stream.unqueue()
+        self._start(stream)
+        stream.trailers = grpc.trailers(why.status, why.detail)
+        self._finish(stream)
+        if not stream.ended:
             self._out.append(frames.rst_stream(stream.identity, Code.NO_ERROR))
-            events.append(Reset(stream.identity))
+
+    def _idle(self, identity: int) -> bool:
+        """Whether it is a stream that was never opened; 0 and the server's own never are."""
+        return identity > self._last or identity % 2 == 0
 
     def _on_data_without_stream(self, flags: int, identity: int) -> None:
-        if identity == 0 or identity > self._last:
+        if self._idle(identity):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "data on an idle stream")
         if identity not in self._left:
             raise StreamFault(identity, Code.STREAM_CLOSED, "data on a closed stream")
@@ -352,6 +379,8 @@ class Connection:
         stream = self._streams.get(identity)
         if stream is not None:
             self._on_trailers(flags, stream, events)
+        elif identity % 2 == 0:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "a stream of the server's numbers")
         elif identity <= self._last:
             self._on_block_without_stream(flags, identity)
         else:
@@ -359,25 +388,22 @@ class Connection:
 
     def _on_trailers(self, flags: int, stream: H2Stream, events: list[Event]) -> None:
         if stream.ended:
-            raise ConnectionFault(Code.STREAM_CLOSED, "headers after the end")
+            raise StreamFault(stream.identity, Code.STREAM_CLOSED, "headers after the end")
         if not flags & frames.END_STREAM:
             raise StreamFault(stream.identity, Code.PROTOCOL_ERROR, "trailers that end nothing")
         self._half_close(stream, events)
 
     def _on_block_without_stream(self, flags: int, identity: int) -> None:
-        if identity % 2 == 0:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "a stream of the server's numbers")
         if identity not in self._left:
             raise ConnectionFault(Code.STREAM_CLOSED, "headers on a closed stream")
         if flags & frames.END_STREAM:
             del self._left[identity]
 
     def _on_request(self, flags: int, identity: int, path: str, events: list[Event]) -> None:
-        if identity % 2 == 0:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "a stream of the server's numbers")
         self._last = identity
-        if self._final or len(self._streams) >= self._limits.streams:
-            self._leave(identity)
+        if identity > self._promised or len(self._streams) >= self._limits.streams:
+            if not flags & frames.END_STREAM:
+                self._leave(identity)
             self._out.append(frames.rst_stream(identity, Code.REFUSED_STREAM))
             return
         stream = H2Stream(identity, self._peer_window, self._limits.stream_window)
@@ -393,15 +419,18 @@ class Connection:
     def _on_priority(self, _flags: int, identity: int, payload: bytes, _events: object) -> None:
         if identity == 0:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "a priority of no stream")
-        if len(payload) != 5:
-            raise StreamFault(identity, Code.FRAME_SIZE_ERROR, "a priority has five bytes")
+        if len(payload) == 5:
+            return
+        if self._idle(identity):  # which may not be reset
+            raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a priority has five bytes")
+        raise StreamFault(identity, Code.FRAME_SIZE_ERROR, "a priority has five bytes")
 
     def _on_rst_stream(
         self, _flags: int, identity: int, payload: bytes, events: list[Event]
     ) -> None:
         if len(payload) != 4:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "RST_STREAM has four bytes")
-        if identity == 0 or identity > self._last:
+        if self._idle(identity):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "RST_STREAM of an idle stream")
         stream = self._streams.get(identity)
         if stream is None:
@@ -422,13 +451,19 @@ class Connection:
         if len(payload) % 6:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a setting has six bytes")
         self._introduced = True
+        before = self._peer_window
         for start in range(0, len(payload), 6):
             self._set(*frames.unpack_setting(payload, start))
+        # before what the new windows let go: the peer may count by them only from here on
         self._out.append(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        if self._peer_window != before:
+            self._widen_all(self._peer_window - before)
 
     def _set(self, key: int, value: int) -> None:
         if key == Setting.INITIAL_WINDOW_SIZE:
-            self._set_initial_window(value)
+            if value > frames.MAX_WINDOW:
+                raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a window above 2^31-1")
+            self._peer_window = value
         elif key == Setting.MAX_FRAME_SIZE:
             if not frames.DEFAULT_FRAME_SIZE <= value <= frames.LARGEST_FRAME_SIZE:
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "a frame size out of range")
@@ -436,15 +471,14 @@ class Connection:
         elif key == Setting.ENABLE_PUSH and value > 1:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
 
-    def _set_initial_window(self, value: int) -> None:
-        if value > frames.MAX_WINDOW:
-            raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a window above 2^31-1")
-        change, self._peer_window = value - self._peer_window, value
-        for stream in self._streams.values():
+    def _widen_all(self, change: int) -> None:
+        """Of the open streams, by a new initial size (section 6.9.2): they may become negative."""
+        for stream in list(self._streams.values()):
             stream.send_window += change
             if stream.send_window > frames.MAX_WINDOW:
                 raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a window above 2^31-1")
-        self._flush_all()
+            if stream.queue:
+                self._flush(stream)
 
     def _on_push_promise(self, *_: object) -> None:
         raise ConnectionFault(Code.PROTOCOL_ERROR, "clients do not push")
@@ -458,7 +492,7 @@ class Connection:
             self._out.append(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif self._draining and payload == _DRAIN_PING and not self._final:
             self._final = True
-            self._out.append(frames.goaway(self._last, Code.NO_ERROR))
+            self._go_away(Code.NO_ERROR)
 
     def _on_goaway(self, _flags: int, identity: int, payload: bytes, _events: object) -> None:
         if identity != 0:
@@ -481,7 +515,7 @@ class Connection:
                 raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a window above 2^31-1")
             self._flush_all()
             return
-        if identity > self._last:
+        if self._idle(identity):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "the window of an idle stream")
         stream = self._streams.get(identity)
         if stream is not None:
@@ -502,20 +536,26 @@ class Connection:
     # ---- sending
 
     def _start(self, stream: H2Stream) -> None:
-        if not stream.started:
-            stream.started = True
-            self._out.append(
-                frames.head(
-                    len(grpc.HEADERS_BLOCK), frames.HEADERS, frames.END_HEADERS, stream.identity
-                )
-            )
-            self._out.append(grpc.HEADERS_BLOCK)
+        if stream.started:
+            return
+        stream.started = True
+        block = grpc.HEADERS_BLOCK
+        if not self._spoken:  # no table, whatever size the peer announced or will announce
+            self._spoken, block = True, grpc.NO_TABLE + block
+        self._out.append(frames.frame(frames.HEADERS, frames.END_HEADERS, stream.identity, block))
+
+    def _enqueue(self, stream: H2Stream, payload: bytes) -> bool:
+        stream.queue.append(memoryview(payload))
+        self._queued += len(payload)
+        self._flush(stream)
+        if self._queued <= self._limits.queued or not stream.queue:
+            return True
+        self._refuse(stream, Refused(grpc.Status.RESOURCE_EXHAUSTED, "too much is queued"))
+        return False
 
     def _flush_all(self) -> None:
-        for stream in list(self._blocked.values()):
-            if self._send_window <= 0:
-                break
-            self._flush(stream)
+        while self._blocked and self._send_window > 0:
+            self._flush(next(iter(self._blocked.values())))
 
     def _flush(self, stream: H2Stream) -> None:
         """Send of the queue what the windows allow; then the trailers, if they are there."""
@@ -523,18 +563,28 @@ class Connection:
         while queue:
             allowed = min(self._send_window, stream.send_window, self._peer_frame)
             if allowed <= 0:
+                self._block_on(stream)
                 return
             piece = queue.popleft()
             if len(piece) > allowed:
                 queue.appendleft(piece[allowed:])
                 piece = piece[:allowed]
-            self._send_window -= len(piece)
-            stream.send_window -= len(piece)
-            self._out.append(frames.head(len(piece), frames.DATA, 0, stream.identity))
+            size = len(piece)
+            self._queued -= size
+            self._send_window -= size
+            stream.send_window -= size
+            self._out.append(frames.head(size, frames.DATA, 0, stream.identity))
             self._out.append(piece)
         self._blocked.pop(stream.identity, None)
         if stream.trailers is not None:
             self._finish(stream)
+
+    def _block_on(self, stream: H2Stream) -> None:
+        """Wait for the connection's window, or, not listed, for the stream's own."""
+        if stream.send_window > 0:
+            self._blocked[stream.identity] = stream
+        else:
+            self._blocked.pop(stream.identity, None)
 
     def _finish(self, stream: H2Stream) -> None:
         assert stream.trailers is not None
@@ -543,16 +593,25 @@ class Connection:
         self._drop(stream)
 
     def _drop(self, stream: H2Stream) -> None:
-        self._buffered -= len(stream.buffer)
+        self._forget_input(stream)
+        if stream.queue:
+            self._queued -= stream.unqueue()
         del self._streams[stream.identity]
-        self._blocked.pop(stream.identity, None)
+        if self._blocked:
+            self._blocked.pop(stream.identity, None)
         if not stream.ended:
             self._leave(stream.identity)
+
+    def _forget_input(self, stream: H2Stream) -> None:
+        if stream.buffer:
+            self._buffered -= len(stream.buffer)
+            stream.buffer.clear()
 
     def _leave(self, identity: int) -> None:
         """Remember that the peer may still send on this stream."""
         if len(self._left) >= _REMEMBERED_CLOSED:
-            del self._left[next(iter(self._left))]
+            for oldest in list(islice(self._left, _REMEMBERED_CLOSED // 4)):
+                del self._left[oldest]  # many at once: finding the first key is not free
         self._left[identity] = None
 
     def _replenish_connection(self) -> None:
@@ -562,7 +621,11 @@ class Connection:
 
     def _fail(self, fault: ConnectionFault) -> None:
         self.closing, self.fault = True, fault
-        self._out.append(frames.goaway(self._last, fault.code))
+        self._go_away(fault.code)
+
+    def _go_away(self, code: Code) -> None:
+        self._promised = min(self._promised, self._last)
+        self._out.append(frames.goaway(self._promised, code))
 
 
 def _unpadded(payload: bytes) -> bytes:

@@ -31,6 +31,8 @@ class Status(IntEnum):
 
 # 0x88 is ":status: 200" of the static table (RFC 7541, appendix A).
 HEADERS_BLOCK: Final = b"\x88" + header_block([(b"content-type", b"application/grpc")])
+NO_TABLE: Final = b"\x20"
+"""Before a connection's first block: this encoder's dynamic table has size 0 (section 4.2)."""
 OK_TRAILERS: Final = header_block([(b"grpc-status", b"0")])
 
 
@@ -38,5 +40,12 @@ def trailers(status: Status, detail: str) -> bytes:
     """The block that ends a stream; `detail` is for logs, never a caller's text."""
     if status is Status.OK:
         return OK_TRAILERS
-    message = quote(detail, safe=" ").encode()[:_MOST_DETAIL]
-    return header_block([(b"grpc-status", b"%d" % status), (b"grpc-message", message)])
+    return header_block([(b"grpc-status", b"%d" % status), (b"grpc-message", _quoted(detail))])
+
+
+def _quoted(detail: str) -> bytes:
+    """As much of it as fits, in whole characters."""
+    detail = detail[:_MOST_DETAIL]
+    while len(told := quote(detail, safe=" ")) > _MOST_DETAIL:
+        detail = detail[:-1]
+    return told.encode()

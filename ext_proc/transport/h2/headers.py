@@ -16,6 +16,7 @@ from ext_proc.transport.h2.errors import ConnectionFault
 from ext_proc.transport.h2.frames import Code
 
 _REMEMBERED: Final = 512
+_MOST_REMEMBERED: Final = 1024  # bytes of one block
 
 
 class HeaderBlocks:
@@ -24,10 +25,16 @@ class HeaderBlocks:
     def __init__(self, max_size: int) -> None:
         self._decoder = hpack.Decoder(max_header_list_size=max_size)
         self._known: dict[bytes, str] = {}
+        self._stateless = False
 
     def acknowledged(self) -> None:
-        """The peer knows that it may have no table; its next block must say that it has none."""
+        """The peer knows that it may have no table; its next block must say that it has none.
+
+        From here on a block that can be decoded proves that there is none, and that there will be
+        none. Before, a peer that has shrunk its table may grow it again.
+        """
         self._decoder.max_allowed_table_size = 0
+        self._stateless = True
 
     def path(self, block: bytes) -> str:
         """The `:path` of a request, empty if it has none (as trailers).
@@ -39,7 +46,7 @@ class HeaderBlocks:
         if known is not None:
             return known
         path = self._decode(block)
-        if self._decoder.header_table_size == 0:
+        if self._stateless and len(block) <= _MOST_REMEMBERED:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[block] = path

@@ -42,21 +42,32 @@ class H2Stream:
         self.ended = False
         self.buffer = bytearray()
 
-    def messages(self, data: bytes, limit: int) -> list[bytes]:
-        """The messages that are complete with `data`.
+    def messages(self, data: bytes, limit: int) -> tuple[list[bytes], Refused | None]:
+        """The messages that are complete with `data`; why the next one is not taken, if so.
 
-        Raises:
-            Refused: one is longer than `limit` bytes, or compressed.
+        Refused are those longer than `limit` bytes, and compressed ones.
         """
-        if not self.buffer:
-            whole = _only_message(data, limit)
-            if whole is not None:
-                return [whole]
-        self.buffer += data
-        return list(self._complete(limit))
+        found: list[bytes] = []
+        try:
+            if not self.buffer:
+                whole = _only_message(data, limit)
+                if whole is not None:
+                    found.append(whole)
+                    return found, None
+            self.buffer += data
+            self._complete(limit, found)
+        except Refused as refused:
+            return found, refused
+        return found, None
 
-    def _complete(self, limit: int) -> list[bytes]:
-        found, buffer, start = [], self.buffer, 0
+    def unqueue(self) -> int:
+        """Drop what waits to be sent; its size in bytes."""
+        size = sum(map(len, self.queue))
+        self.queue.clear()
+        return size
+
+    def _complete(self, limit: int, found: list[bytes]) -> None:
+        buffer, start = self.buffer, 0
         while len(buffer) - start >= PREFIX:
             end = start + PREFIX + _length(buffer, start, limit)
             if len(buffer) < end:
@@ -65,7 +76,6 @@ class H2Stream:
             start = end
         if start:
             del buffer[:start]
-        return found
 
 
 def _only_message(data: bytes, limit: int) -> bytes | None:

@@ -48,7 +48,8 @@ def test_rejected_with_the_nodes_words_and_mended(
     with AdsClient(running.xds, "fussy", refuses=b"worse", words=WORDS):
         until(lambda: "fussy" in connected(http), 10)
         documents = [template(), upstream(), proxy(template="menu")]
-        assert http.post("/api/v1/apply?wait=10s", json=documents).status_code == 200
+        done = http.post("/api/v1/apply?wait=10s", json=documents)
+        assert done.status_code == 200, done.text
         refused = http.put("/api/v1/upstreams/worse?wait=10s", json=upstream("worse"))
         assert refused.status_code == 422
         assert refused.json()["error"]["code"] == "rejected_by_node"

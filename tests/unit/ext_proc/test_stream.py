@@ -81,7 +81,6 @@ def test_a_second_message_gets_no_second_answer() -> None:
         ProcessingRequest(response_headers=HttpHeaders()),
         ProcessingRequest(response_body=HttpBody(body=b"{}", end_of_stream=True)),
         ProcessingRequest(response_trailers=HttpTrailers()),
-        ProcessingRequest(request_body=HttpBody(body=b'{"variables": {}}')),
     ],
 )
 def test_what_is_not_expected_fails_closed(message: ProcessingRequest) -> None:
@@ -99,6 +98,12 @@ def test_what_is_not_expected_fails_closed(message: ProcessingRequest) -> None:
 def test_an_unknown_plan(route: str) -> None:
     answer = RequestStream(table()).receive(request(GOOD, route=route))
     assert error(answer)[:2] == (503, "plan_unavailable")
+
+
+def test_a_body_before_trailers_is_whole_too() -> None:
+    message = request(GOOD)
+    message.request_body.end_of_stream = False
+    assert sent(RequestStream(table()).receive(message))["model"] == "gpt-x"
 
 
 def test_no_attributes_at_all() -> None:

@@ -17,6 +17,7 @@ from ext_proc.errors import (
     TemplateTooExpensive,
     UnknownVariable,
 )
+from ext_proc.plan import Message, TemplatePlan
 from ext_proc.template import Template
 from tests.unit.ext_proc.make import CANARY, SCHEMA, TEMPLATE, template
 
@@ -202,7 +203,7 @@ LOOPS = "{% for a in x %}{% for b in x %}{% for c in x %}{% for d in x %}@{% end
         (LOOPS.replace("@", "x" * 10_000), list(range(1000))),
         ("{% for a in x %}" + "x" * 500_000 + "{% endfor %}", list(range(1000))),
         ("{% for a in x %}{{ x }}{% endfor %}", ["y" * 100_000] * 100),
-        ("{% for a in x %}{{ x|tojson|length }}{% endfor %}", ["y" * 100] * 10_000),
+        ("{% for a in x %}{{ x|tojson|length }}{% endfor %}", ["y" * 100] * 9_000),
         ("{{ x|replace('a', '" + "b" * 64 + "')|replace('b', '" + "c" * 64 + "') }}", "a" * 9999),
         ("{{ x }}" * 50, "a" * 100_000),
         ("{{ x|replace('', x) }}", "a" * 100_000),
@@ -277,3 +278,29 @@ def test_errors_never_hold_what_the_caller_sent(variables: dict[str, Any]) -> No
 
 
 COMPILED = Template(template("{{ mood }}", "{{ dish }}", schema=SCHEMA))
+
+
+def test_a_caller_cannot_make_the_check_of_variables_expensive() -> None:
+    """One error object for each of a million wrong items filled the memory."""
+    schema = {"type": "object", "properties": {"x": {"type": "array", "items": {"type": "string"}}}}
+    compiled = Template(TemplatePlan("t", (Message("user", "{{ x }}"),), schema))
+    with pytest.raises(InvalidVariable, match="10,000 values"):
+        compiled.render({"x": [1] * 10_001}, 1_000_000)
+    with pytest.raises(InvalidVariable, match="must be of type string"):
+        compiled.render({"x": [1] * 9_999}, 1_000_000)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        {"$ref": "#/$defs/a"},
+        {"anyOf": [{"$dynamicRef": "#a"}]},
+        {"enum": list(range(501))},
+        {"enum": [{"a": 1}]},
+        {"anyOf": [{"type": "string"}] * 1_000},
+    ],
+)
+def test_a_schema_whose_check_could_run_away_is_refused(inside: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": {"x": inside}, "$defs": {"a": {}}}
+    with pytest.raises(PlanRejected, match="variables: "):
+        Template(TemplatePlan("t", (Message("user", "{{ x }}"),), schema))

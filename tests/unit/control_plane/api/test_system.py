@@ -129,8 +129,11 @@ async def test_status(api: Api) -> None:
     api.store.problems = {"x": StoredProblem("credentials/a", 3, "wrong_kek", "another key")}
     await api.apply(upstream("a"), upstream("b"))
     await api.compilation.wait_for(1, 5)
+    api.nodes.answer = api.nodes.rejecting("bad cluster")
     assert (await api.call("GET", "/status")).json() == {
         "revision": 1,
+        "state": "rejected",
+        "refused": {"gateway-1": "bad cluster"},
         "compiled_revision": 1,
         "compile_problems": [],
         "store": {

@@ -184,6 +184,7 @@ def test_all_problems_come_at_once() -> None:
         "{{ dish|attr('x') }}",
         "{{ dish|join(dish) }}",
         "{{ dish|join(['x', dish]) }}",
+        "{{ dish|default(-'x') }}",
         "{{ dish|join('x' * 1000000000) }}",
         "{{ dish|join('" + "x" * 65 + "') }}",
         "{% for a in dish recursive %}{{ loop(a) }}{% endfor %}",

@@ -240,16 +240,25 @@ def test_status_shows_each_node(plane: ControlPlane) -> None:
         NODE | {"id": "slow", "applied_revision": None},
         NODE | {"id": "bad", "applied_revision": 6, "types": types},
     ]
-    plane.on("GET", "/api/v1/status", 200, {"revision": 7, "nodes": nodes})
+    plane.on("GET", "/api/v1/status", 200, {"revision": 7, "state": "pending", "nodes": nodes})
     lines = naru(plane, "status").output.splitlines()
-    assert lines[0] == "Revision 7"
+    assert lines[0] == "Revision 7: pending"
     states = {line.split()[0]: line.split()[2] for line in lines[3:]}
     assert states == {"gateway": "applied", "old": "gone", "slow": "pending", "bad": "rejected"}
     assert "Cluster: no such file" in lines[-1]
 
 
+def test_status_says_who_refused_the_newest_revision_and_why(plane: ControlPlane) -> None:
+    status = {"revision": 7, "state": "rejected", "refused": {"gateway": "no such file"}}
+    plane.on("GET", "/api/v1/status", 200, status | {"nodes": []})
+    output = naru(plane, "status").output
+    assert "Revision 7: rejected" in output
+    assert "gateway refused it: no such file" in output
+    assert "nothing newer goes live" in output
+
+
 def test_status_finds_a_running_up(plane: ControlPlane, tmp_path: Path) -> None:
-    plane.on("GET", "/api/v1/status", 200, {"revision": 0, "nodes": []})
+    plane.on("GET", "/api/v1/status", 200, {"revision": 0, "state": "pending", "nodes": []})
     (tmp_path / "token").write_text("from-file\n")
     endpoints = {"api": plane.url, "gateway": "http://127.0.0.1:1", "pids": {"envoy": [42]}}
     endpoints["admin_token_file"] = str(tmp_path / "token")
