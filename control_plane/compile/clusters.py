@@ -77,7 +77,6 @@ def _cluster(upstream: Upstream) -> Cluster:
         cluster.eds_cluster_config.eds_config.CopyFrom(ADS)
     else:
         cluster.type = Cluster.STRICT_DNS
-        cluster.respect_dns_ttl = True
     if spec.address.tls:
         cluster.transport_socket.CopyFrom(_tls(upstream))
     return cluster

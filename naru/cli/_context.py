@@ -80,6 +80,8 @@ def target(options: GlobalOptions) -> Target:
             "Start `naru up`, or set NARU_API_URL and NARU_TOKEN."
         )
     token = options.token or _read_token(options, endpoints)
+    if not (token.isascii() and token.isprintable()):
+        raise Unreachable("The admin token holds a character that no token has. Check NARU_TOKEN.")
     return Target(url.rstrip("/"), token)
 
 

@@ -6,7 +6,7 @@ import click
 
 from naru.cli._api import Api
 from naru.cli._context import GlobalOptions, target
-from naru.cli._kinds import KINDS, plural_of
+from naru.cli._kinds import KINDS, name_of, plural_of
 
 
 @click.command()
@@ -17,5 +17,5 @@ def delete(options: GlobalOptions, kind: str, name: str) -> None:
     """Delete one resource. One that others use is refused, and they are named."""
     plural = plural_of(kind)
     with Api(target(options)) as api:
-        api.delete(plural, name)
+        api.delete(plural, name_of(name))
     click.echo(f"{KINDS[plural].lower()}/{name} deleted")

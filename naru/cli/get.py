@@ -8,7 +8,7 @@ import click
 
 from naru.cli._api import Api
 from naru.cli._context import GlobalOptions, target
-from naru.cli._kinds import plurals_of
+from naru.cli._kinds import name_of, plurals_of
 from naru.cli._output import Format, print_document, table, to_yaml
 
 
@@ -22,16 +22,16 @@ from naru.cli._output import Format, print_document, table, to_yaml
 def get(options: GlobalOptions, kinds: str, name: str | None, form: Format) -> None:
     """Show resources: `naru get proxies`, `naru get proxy menu-copy -o yaml`, `naru get all`."""
     plurals = plurals_of(kinds)
-    if name and len(plurals) > 1:
+    if name is not None and len(plurals) > 1:
         raise click.UsageError("A name needs one kind.")
     with Api(target(options)) as api:
-        if name:
-            items = [api.get(plurals[0], name)]
+        if name is not None:
+            items = [api.get(plurals[0], name_of(name))]
         else:
             items = [item for plural in plurals for item in api.list(plural)]
     if form == "table":
         click.echo(_table(items))
-    elif name:
+    elif name is not None:
         print_document(items[0], form)
     elif form == "json":
         print_document({"items": items}, form)

@@ -68,7 +68,10 @@ def ext_proc(socket: Path, xds_address: Address, node_id: str, transport: str) -
     worker = server_part("ext_proc.worker")
     _log_to_stderr()
     settings = worker.WorkerSettings(socket, str(xds_address), node_id, transport)
-    asyncio.run(worker.run_worker(settings))
+    try:
+        asyncio.run(worker.run_worker(settings))
+    except OSError as error:
+        raise click.ClickException(f"The worker cannot listen on {socket}: {error}") from error
 
 
 @click.command("envoy")

@@ -50,6 +50,8 @@ async def _run(settings: UpSettings, lifeline: int) -> None:
             system = build_system(settings, layout, console, http)
             await Supervisor(system, console, stop, hurry).run()
     finally:
+        # The guard does this, too, unless it was killed.
+        (layout.data_dir / "endpoints.json").unlink(missing_ok=True)
         layout.clean_up()
 
 

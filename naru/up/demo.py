@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.resources
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
+import yaml
 
 from naru import AsyncClient, NaruError
 from naru._problems import describe_answer
@@ -19,6 +21,7 @@ from naru.up.layout import Layout
 PROXY = "menu-copy"
 VARIABLES = {"dish": "김치볶음밥", "mood": "warm"}
 _APPLY_WAIT = 30
+_EDITED = {"Template": "templates", "Proxy": "proxies"}
 _MODEL_TIMEOUT = 600.0
 """Seconds for the model's first start, which puts 250 MB of weights together."""
 
@@ -34,12 +37,13 @@ def models(layout: Layout, http: httpx.AsyncClient) -> list[ChildSpec]:
     where = ("--host", address.host, "--port", str(address.port))
     # 75 s: Envoy must be the one that gives an idle connection up (bentoml's default is 5 s).
     serve = ("-m", "bentoml", "serve", "service:MenuWriter", "--timeout-keep-alive", "75")
+    stop = ("--timeout-graceful-shutdown", "5")
     env = {"MENU_WRITER_TOKEN": layout.model_token, "BENTOML_DO_NOT_TRACK": "True"}
     return [
         ChildSpec(
             name="menu_writer",
             group="bentos",
-            argv=(str(folder / ".venv" / "bin" / "python"), *serve, *where),
+            argv=(str(folder / ".venv" / "bin" / "python"), *serve, *stop, *where),
             env=python.plain_environment() | {"PYTHONUNBUFFERED": "1"} | env,
             cwd=folder,
             ready=probes.http_ok(http, f"{address.url}/readyz"),
@@ -51,11 +55,22 @@ def models(layout: Layout, http: httpx.AsyncClient) -> list[ChildSpec]:
 async def apply(console: Console, layout: Layout) -> None:
     """Apply the demo's resources, and wait until they are live.
 
+    The model's address and token may be new; a template or proxy that is there already may have
+    been edited, and stays as it is.
+
     Raises:
         UpError: they were refused, or are not live in time; in the control plane's words.
     """
     console.say("demo: applying the resources of menu-copy")
-    await _apply(layout, fill(_read("menu-copy.yaml"), layout))
+    headers = {"authorization": f"Bearer {layout.admin_token}"}
+    timeout = _APPLY_WAIT + 10
+    async with httpx.AsyncClient(
+        base_url=f"{layout.at['api'].url}/api/v1", trust_env=False, timeout=timeout, headers=headers
+    ) as api:
+        try:
+            await _apply(api, fill(_read("menu-copy.yaml"), layout))
+        except httpx.HTTPError as error:
+            raise UpError("The control plane did not answer the demo's apply.") from error
 
 
 async def show(console: Console, layout: Layout) -> None:
@@ -92,20 +107,25 @@ def card(gateway: str, text: str) -> str:
     return f"\n{quoted}\n\n  Ask again:\n    curl {gateway}/p/{PROXY} -d '{body}'\n"
 
 
-async def _apply(layout: Layout, document: str) -> None:
-    headers = {
-        "authorization": f"Bearer {layout.admin_token}",
-        "content-type": "application/yaml",
-    }
-    url = f"{layout.at['api'].url}/api/v1/apply?wait={_APPLY_WAIT}s"
-    async with httpx.AsyncClient(trust_env=False, timeout=_APPLY_WAIT + 10) as http:
-        try:
-            answer = await http.post(url, content=document.encode(), headers=headers)
-        except httpx.HTTPError as error:
-            raise UpError("The control plane did not answer the demo's apply.") from error
+async def _apply(api: httpx.AsyncClient, documents: str) -> None:
+    wanted = [each for each in yaml.safe_load_all(documents) if not await _is_kept(api, each)]
+    answer = await api.post(
+        f"/apply?wait={_APPLY_WAIT}s",
+        content=yaml.safe_dump_all(wanted, allow_unicode=True).encode(),
+        headers={"content-type": "application/yaml"},
+    )
     if answer.status_code not in (httpx.codes.OK, httpx.codes.CREATED):
         why = describe_answer(answer.status_code, answer.content)
         raise UpError(f"The demo's resources are not live: {why}")
+
+
+async def _is_kept(api: httpx.AsyncClient, document: dict[str, Any]) -> bool:
+    """Whether it is one that people edit, and is there."""
+    plural = _EDITED.get(document["kind"])
+    if plural is None:
+        return False
+    found = await api.get(f"/{plural}/{document['metadata']['name']}")
+    return found.status_code == httpx.codes.OK
 
 
 def _folder() -> Path:

@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from naru import Client
-from tests.support.gateway import Gateway, free_port, running_gateway
+from tests.support.gateway import Gateway, free_port, running_gateway, stop
 
 pytestmark = pytest.mark.timeout(240)
 VARIABLES = {"dish": "김치볶음밥", "mood": "warm"}
@@ -81,3 +81,19 @@ def test_the_model_checks_the_token_that_only_the_gateway_has(
     assert accepted.status_code == 200
     assert token not in demo.logs()
     assert token not in demo.api.get("/api/v1/credentials/menu-writer-key").text
+
+
+def test_a_second_start_keeps_what_was_edited(
+    tmp_path_factory: pytest.TempPathFactory, demo: Gateway
+) -> None:
+    """On the data of the first, whose product must have ended by then: this is the last test."""
+    edited = demo.api.get("/api/v1/templates/menu-copy").json()
+    del edited["metadata"]["revision"]
+    edited["metadata"]["annotations"] = {"edited": "by a person"}
+    demo.apply(edited)
+    assert stop(demo.process) == 0
+    address = f"127.0.0.1:{free_port()}"
+    with running_gateway(demo.data_dir, "--demo", NARU_MENU_WRITER_ADDRESS=address) as again:
+        found = again.api.get("/api/v1/templates/menu-copy").json()
+        assert found["metadata"]["annotations"] == {"edited": "by a person"}
+        assert again.run("menu-copy", VARIABLES).status_code == 200

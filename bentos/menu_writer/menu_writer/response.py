@@ -21,6 +21,7 @@ from .errors import ServiceError
 from .generation import End, Piece
 
 _log = logging.getLogger("bentoml.menu_writer")
+_CLIENT_CLOSED_REQUEST = 499  # nobody reads it
 
 
 class Answer(Response):
@@ -35,6 +36,7 @@ class Answer(Response):
         self._stream = stream
         self._usage = usage
         self._finished = False
+        self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with anyio.create_task_group() as tasks:
@@ -46,6 +48,8 @@ class Answer(Response):
             tasks.cancel_scope.cancel()
         if not self._finished:
             _log.info("the caller hung up: stopped")
+            if not self._started:  # what is around this one waits for an answer until there is one
+                await Response(status_code=_CLIENT_CLOSED_REQUEST)(scope, receive, send)
 
     async def _write_whole(
         self, events: AsyncGenerator[Event, None], scope: Scope, receive: Receive, send: Send
@@ -61,20 +65,21 @@ class Answer(Response):
             response = JSONResponse(self._shape.whole(text, end.finish_reason, end.usage))
         except ServiceError as error:
             response = error_response(error)
+        self._started = True
         await response(scope, receive, send)
 
     async def _write_stream(
         self, events: AsyncGenerator[Event, None], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        started = False
         try:
             async for event in events:
-                if not started:
+                if not self._started:
+                    self._started = True
                     await self._start(send)
-                    started = True
                 await _send_body(send, self._encode(event))
         except ServiceError as error:
-            if not started:
+            if not self._started:
+                self._started = True
                 await error_response(error)(scope, receive, send)
                 return
             await _send_body(send, sse.encode(error.body()))

@@ -87,7 +87,7 @@ def test_a_run_from_start_to_stop(tmp_path: Path) -> None:
         assert status.returncode == 0, status.stderr
         nodes = {node["id"]: node["connected"] for node in json.loads(status.stdout)["nodes"]}
         assert nodes["gateway"]
-        assert gateway.caller.get("/p/nobody").status_code == 404
+        assert gateway.caller.post("/p/nobody").status_code == 404
 
         for name in ("kek", "admin-token", "endpoints.json"):
             assert stat.S_IMODE((data_dir / name).stat().st_mode) == 0o600
@@ -223,7 +223,7 @@ def test_a_taken_default_port(data_dir: Path) -> None:
     with holder, running_gateway(data_dir, NARU_GATEWAY_ADDRESS="") as gateway:
         assert "gateway: port 10000 is taken, using 127.0.0.1:" in gateway.logs()
         assert not gateway.endpoints["gateway"].endswith(":10000")
-        assert gateway.caller.get("/p/nobody").status_code == 404
+        assert gateway.caller.post("/p/nobody").status_code == 404
 
 
 def test_a_part_that_exits_at_once(data_dir: Path, tmp_path: Path) -> None:

@@ -347,3 +347,14 @@ def test_every_command_has_help(command: str) -> None:
     result = naru(None, *command.split(), "--help")
     assert result.exit_code == 0
     assert len(result.output.splitlines()) > 4
+
+
+@pytest.mark.parametrize("name", ["../templates/menu", "a/b", "", "?limit=1", "Menu", "%2e%2e"])
+@pytest.mark.parametrize("command", ["get", "delete"])
+def test_what_can_be_no_name_never_becomes_a_path(
+    plane: ControlPlane, command: str, name: str
+) -> None:
+    result = naru(plane, command, "proxy", name)
+    assert result.exit_code == 2
+    assert "is no name" in result.output
+    assert plane.requests == []
