@@ -41,8 +41,17 @@ async def run(
     delay = FIRST_DELAY
     while True:
         answered = await _connect(address, client, on_response)
+        _insist_on_cancellation()
         delay = FIRST_DELAY if answered else min(delay * 2, LAST_DELAY)
         await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311
+
+
+def _insist_on_cancellation() -> None:
+    """grpc.aio swallows a cancellation that comes while a call is being prepared: the task that
+    prepares it takes it for its own, and ends as if nothing had happened."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _connect(address: str, client: DeltaClient, on_response: Callable[[], None]) -> bool:

@@ -87,6 +87,10 @@ class Reflector:
                     log.exception("following etcd failed")
                     self._failed(f"following etcd failed with {type(error).__name__}: see the log")
                     self._client.rotate(endpoint)
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    # grpc.aio swallows a cancellation that comes while it prepares a call
+                    raise asyncio.CancelledError
                 await self._back_off()
         finally:
             self.connected, self.trouble = False, "the reflector is stopped"

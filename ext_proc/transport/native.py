@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 METHOD: Final = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 _BACKLOG: Final = 1024
+_LAST_WORDS: Final = 1.0  # seconds for a peer to close a connection that is drained
 
 
 class NativeTransport:
@@ -75,6 +76,7 @@ class _Peer(asyncio.Protocol):
         self._connection = Connection()
         self._streams: dict[int, Stream] = {}
         self._transport: asyncio.Transport
+        self._closing: asyncio.TimerHandle | None = None
         self.lost = asyncio.Event()
 
     # ---- asyncio's calls
@@ -99,6 +101,8 @@ class _Peer(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         self._streams.clear()
         self._peers.discard(self)
+        if self._closing is not None:
+            self._closing.cancel()
         self.lost.set()
 
     # ---- the transport's
@@ -152,7 +156,11 @@ class _Peer(asyncio.Protocol):
         out = connection.outgoing()
         if out:
             self._transport.write(out)
-        if connection.drained:
-            if connection.fault is not None:
-                log.warning("a connection is closed: %s", connection.fault)
+        if connection.fault is not None:
+            log.warning("a connection is closed: %s", connection.fault)
             self._transport.close()
+        elif connection.drained and self._closing is None:
+            # The peer closes: what it sends until then, left unread, would be a reset to it, and
+            # could cost it the last answer.
+            loop = asyncio.get_running_loop()
+            self._closing = loop.call_later(_LAST_WORDS, self._transport.close)

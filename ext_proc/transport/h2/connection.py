@@ -9,77 +9,21 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
 from ext_proc.transport.h2 import frames, grpc
 from ext_proc.transport.h2.errors import ConnectionFault, StreamFault
+from ext_proc.transport.h2.events import Event, HalfClosed, Message, Opened, Reset
 from ext_proc.transport.h2.frames import Code, Setting
 from ext_proc.transport.h2.headers import HeaderBlocks
+from ext_proc.transport.h2.limits import DEFAULTS, Limits
+from ext_proc.transport.h2.reader import FrameReader
 from ext_proc.transport.h2.stream import H2Stream, Refused
 
 _DRAIN_PING: Final = b"draining"
 _REMEMBERED_CLOSED: Final = 4096
 _MOST_CONTINUATIONS: Final = 64  # frames of one block; empty ones would be endless
-MIB: Final = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a peer may use up, in bytes unless said otherwise.
-
-    Attributes:
-        message: one gRPC message.
-        buffered: all messages of a connection that are not complete yet.
-        queued: all answers of a connection that wait for the peer's windows.
-        header_block: one header block, and the list it decodes to.
-        streams: open at once, a number.
-        stream_window, connection_window: what may be on its way to us; not below the protocol's
-            own 64 KiB - 1, which a peer may use before it has read our settings.
-    """
-
-    message: int = 64 * MIB
-    buffered: int = 512 * MIB
-    queued: int = 512 * MIB
-    header_block: int = 64 * 1024
-    streams: int = 100_000
-    stream_window: int = 8 * MIB
-    connection_window: int = 1024 * MIB
-
-    def __post_init__(self) -> None:
-        for window in (self.stream_window, self.connection_window):
-            if not frames.DEFAULT_WINDOW <= window <= frames.MAX_WINDOW:
-                raise ValueError(f"a window of {window} bytes")
-
-
-class Opened(NamedTuple):
-    """A call began; `path` names its method."""
-
-    stream: int
-    path: str
-
-
-class Message(NamedTuple):
-    """A message arrived whole."""
-
-    stream: int
-    data: bytes
-
-
-class HalfClosed(NamedTuple):
-    """The peer will send no more messages on this stream."""
-
-    stream: int
-
-
-class Reset(NamedTuple):
-    """The stream is gone; nothing can be sent on it."""
-
-    stream: int
-
-
-Event = Opened | Message | HalfClosed | Reset
 
 
 class Connection:
@@ -90,14 +34,13 @@ class Connection:
         fault: why, if it is the peer's.
     """
 
-    def __init__(self, limits: Limits = Limits()) -> None:
+    def __init__(self, limits: Limits = DEFAULTS) -> None:
         self.closing = False
         self.fault: ConnectionFault | None = None
         self._limits = limits
         self._out: list[bytes | memoryview] = []
-        self._in = bytearray()
-        self._wanted = 1  # bytes in `_in` before it is worth a look
-        self._greeted = self._introduced = False
+        self._reader = FrameReader()
+        self._introduced = False
         self._headers = HeaderBlocks(limits.header_block)
         self._block: tuple[int, int, bytearray] | None = None  # stream, flags, unfinished block
         self._continuations = 0
@@ -139,19 +82,11 @@ class Connection:
         events: list[Event] = []
         if self.closing:
             return events
-        if self._in:
-            self._in += data
-            if len(self._in) < self._wanted:
-                return events
-            data = bytes(self._in)
-            self._in.clear()
         try:
-            rest = self._read(data, events)
+            for kind, flags, identity, payload in self._reader.frames(data):
+                self._frame(kind, flags, identity, payload, events)
         except ConnectionFault as fault:
             self._fail(fault)
-            return events
-        if rest < len(data):
-            self._in += data[rest:]
         return events
 
     def outgoing(self) -> bytes:
@@ -232,36 +167,6 @@ class Connection:
         more = limits.connection_window - frames.DEFAULT_WINDOW
         if more > 0:
             self._out.append(frames.window_update(0, more))
-
-    def _read(self, data: bytes, events: list[Event]) -> int:
-        """Read all whole frames of `data`; where the rest begins."""
-        start, size = 0, len(data)
-        if not self._greeted:
-            start = self._greet(data)
-        if not self._greeted:
-            return 0
-        while size - start >= frames.HEADER_SIZE:
-            high, low, kind, flags, identity = frames.unpack_head(data, start)
-            length = high << 8 | low
-            if length > frames.DEFAULT_FRAME_SIZE:
-                raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a frame above 16 KiB")
-            end = start + frames.HEADER_SIZE + length
-            if end > size:
-                self._wanted = end - start
-                return start
-            payload = data[start + frames.HEADER_SIZE : end]
-            self._frame(kind, flags, identity & frames.MAX_ID, payload, events)
-            start = end
-        self._wanted = frames.HEADER_SIZE
-        return start
-
-    def _greet(self, data: bytes) -> int:
-        preface = frames.PREFACE
-        if not preface.startswith(data[: len(preface)]):
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "not HTTP/2 with prior knowledge")
-        if len(data) >= len(preface):
-            self._greeted, self._wanted = True, frames.HEADER_SIZE
-        return len(preface)
 
     def _frame(
         self, kind: int, flags: int, identity: int, payload: bytes, events: list[Event]

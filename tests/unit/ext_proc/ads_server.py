@@ -58,7 +58,8 @@ class AdsServer:
 async def ads_server(address: str = "127.0.0.1:0") -> AsyncIterator[tuple[AdsServer, str]]:
     """A running server and its address."""
     ads = AdsServer()
-    server = grpc.aio.server()
+    # without: another process may be given a port that is in use
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     handler = grpc.stream_stream_rpc_method_handler(
         ads.handle,
         request_deserializer=DeltaDiscoveryRequest.FromString,

@@ -61,3 +61,17 @@ async def test_comes_back_when_the_server_was_away() -> None:
             await server.received()
         async with ads_server(address) as (server, _):
             await server.received()
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_ends_when_it_is_cancelled_whatever_it_does(turns: int) -> None:
+    """Wherever the cancellation meets it."""
+    client = DeltaClient("worker-1", {PLAN: Sink()})
+    async with ads_server() as (_, address):
+        task = asyncio.create_task(_ads_grpc.run(address, client))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            async with asyncio.timeout(5):
+                await task

@@ -43,6 +43,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.said: list[Frame] = []
         self.closed = self.paused = False
+        self.gone = asyncio.Event()
 
     def write(self, data: Any) -> None:
         assert not self.closed
@@ -50,6 +51,7 @@ class Wire(asyncio.Transport):
 
     def close(self) -> None:
         self.closed = True
+        self.gone.set()
 
     def pause_reading(self) -> None:
         self.paused = True
@@ -118,7 +120,9 @@ async def test_a_drained_connection_is_closed() -> None:
     peer.drain()
     assert not wire.closed
     peer.data_received(ping(b"draining", ACK))
-    assert wire.closed
+    assert not wire.closed, "closed with something unread, it would be a reset to the peer"
+    async with asyncio.timeout(5):
+        await wire.gone.wait()
 
 
 async def test_a_peer_that_does_not_read_is_not_read() -> None:
