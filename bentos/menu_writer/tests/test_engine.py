@@ -95,7 +95,7 @@ async def test_a_text_that_takes_too_long_ends_as_if_it_were_full() -> None:
     llama = FakeLlama(*"abcdefgh")
     events = await collect(Engine(llama, Limits(run_seconds=0.0)))
     assert events == [Piece("a"), End("length", Usage(7, 1, 2))]
-    assert llama.stopped_after == [1]
+    await asyncio.to_thread(wait_until, lambda: llama.stopped_after == [1])
 
 
 async def test_what_llama_says_is_told_apart_and_never_passed_on() -> None:
