@@ -43,7 +43,7 @@ async def run(
         answered = await _connect(address, client, on_response)
         _insist_on_cancellation()
         delay = FIRST_DELAY if answered else min(delay * 2, LAST_DELAY)
-        await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311
+        await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - jitter, no secret
 
 
 def _insist_on_cancellation() -> None:

@@ -19,7 +19,7 @@ from google.rpc.status_pb2 import Status
 from ext_proc.errors import PlanRejected
 
 PLAN: Final = "type.googleapis.com/naru.v1.Plan"
-SECRET: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105
+SECRET: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type, no password
 MAX_DETAIL: Final = 2000
 """The longest text of a NACK, in characters."""
 

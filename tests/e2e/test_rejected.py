@@ -63,7 +63,8 @@ def test_a_refused_resource_is_not_sent_again_and_again(gateway: Gateway, refuse
     counter = "cluster_manager.cds.update_rejected"
     before = gateway.envoy_counters()[counter]
     edit = document("Template", "unrelated", {"messages": [{"role": "user", "content": "x"}]})
-    gateway.apply_any(edit, wait="1s")
+    held_up = gateway.apply_any(edit, wait="2s")
+    assert held_up.status_code == 422, "a refused resource holds up what comes after it, visibly"
     assert gateway.run("menu-copy", GOOD).status_code == 200
     assert gateway.envoy_counters()[counter] <= before + 1
     gateway.api.delete("/api/v1/templates/unrelated")

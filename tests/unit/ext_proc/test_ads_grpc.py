@@ -75,3 +75,20 @@ async def test_ends_when_it_is_cancelled_whatever_it_does(turns: int) -> None:
         with pytest.raises(asyncio.CancelledError):
             async with asyncio.timeout(5):
                 await task
+
+
+async def test_ends_even_if_the_connection_swallows_the_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def swallows(*_: object) -> bool:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return False
+
+    monkeypatch.setattr(_ads_grpc, "_connect", swallows)
+    task = asyncio.create_task(_ads_grpc.run("", DeltaClient("worker-1", {PLAN: Sink()})))
+    await asyncio.sleep(0)
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=5)
+    task.cancel()  # for the run in which the first was lost
+    assert done

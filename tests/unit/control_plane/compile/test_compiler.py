@@ -100,6 +100,12 @@ def test_a_credential_that_moves_to_another_server_is_another_secret() -> None:
     assert credential.secret == secret
 
 
+def test_a_credential_that_moves_to_another_header_is_another_secret() -> None:
+    spec = {"type": "header", "header": "api-key", "secret": "secret-of-the-new-header"}
+    after = compile_fresh(edited("credentials", "menu-key", **spec))
+    assert not after.resources[SECRET].keys() & BEFORE.resources[SECRET].keys()
+
+
 def test_a_credential_that_no_proxy_uses_is_sent_to_nobody() -> None:
     resources = golden.load("menu-copy")
     unused = resources[Key("credentials", "menu-key")].to_document(reveal=True)
