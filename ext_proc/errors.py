@@ -18,6 +18,7 @@
         ├── PlanUnavailable           503  plan_unavailable
         ├── CredentialUnavailable     503  credential_unavailable
         ├── PeerFault                 500  gateway_error (Envoy broke the protocol)
+        ├── AnswerUnreadable          502  answer_unreadable (the upstream's answer)
         └── InternalError             500  internal_error
     PlanRejected              never reaches a caller: a plan or a secret that cannot be used
 
@@ -148,6 +149,12 @@ class CredentialUnavailable(OurFault):
 class PeerFault(OurFault):
     code = "gateway_error"
     message = "The gateway could not process this request."
+
+
+class AnswerUnreadable(OurFault):
+    code = "answer_unreadable"
+    status = 502
+    message = "The gateway could not read the answer of the upstream."
 
 
 class InternalError(OurFault):
