@@ -31,22 +31,22 @@ class TemplatePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CredentialPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the secret is found and how it is put on a request.
+    """Where a credential is found and where it goes.
 
-    `secret` names the SDS resource; the header's value is `prefix` + the secret.
+    `secret` names the SDS resource, which holds the whole value of the header `header`.
     """
 
     secret: str
     header: str
-    prefix: str
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the requests of one proxy are handled.
 
     `name` is the name of the Envoy route that this plan belongs to (`menu-copy#5f3a`); `params` are
-    already merged (the proxy's over the template's); `allow_params` are those a caller may set.
-    `model` replaces the caller's, if it is given.
+    already merged (the proxy's over the template's); `allow_params` are those a caller may set, all
+    if it is None. `model` replaces the caller's, if it is given. `restore` says for each token what
+    it becomes in the answer.
     """
 
     name: str
@@ -57,8 +57,9 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str | None = None
     template: TemplatePlan | None = None
     params: dict[str, Any] = {}
-    allow_params: tuple[str, ...] = ()
+    allow_params: tuple[str, ...] | None = ()
     credential: CredentialPlan | None = None
+    restore: dict[str, str] = {}
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

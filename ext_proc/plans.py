@@ -15,10 +15,11 @@ from typing import TypeVar
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from google.protobuf.message import DecodeError
 
-from ext_proc.credential import check, header_value, secret_value
+from ext_proc.credential import header_value
 from ext_proc.dialect import DIALECTS, Dialect, Proxy, Request
-from ext_proc.errors import PlanRejected
+from ext_proc.errors import CredentialUnavailable, PlanRejected
 from ext_proc.plan import CredentialPlan, Plan, decode
+from ext_proc.restore import Tokens
 from ext_proc.template import Template
 
 _T = TypeVar("_T")
@@ -27,13 +28,17 @@ _RESERVED = frozenset(("messages", "model", "prompt", "variables"))
 
 @dataclass(frozen=True, slots=True)
 class CompiledPlan:
-    """A plan, ready to handle requests; `version` is its name, a dot, and the hash of its bytes."""
+    """A plan, ready to handle requests.
+
+    `version` is its name, a dot, and the hash of its bytes; `tokens` are restored in the answer.
+    """
 
     name: str
     version: str
     proxy: Proxy
     dialect: Dialect
     credential: CredentialPlan | None
+    tokens: Tokens | None
 
     def rewrite(self, request: Request) -> bytes:
         """The body for the upstream.
@@ -59,7 +64,10 @@ class PlanTable:
         """
         if plan.credential is None:
             return None
-        return header_value(plan.credential, self.secrets)
+        value = self.secrets.get(plan.credential.secret)
+        if value is None:
+            raise CredentialUnavailable
+        return value
 
     def with_plans(self, updates: Mapping[str, bytes], removed: Collection[str]) -> PlanTable:
         """A table with these plans (serialised `naru.v1.Plan`) added or replaced, and some removed.
@@ -71,7 +79,9 @@ class PlanTable:
         problems: list[str] = []
         for name, body in updates.items():
             try:
-                compiled[name] = compile_plan(name, body)
+                plan = _decode(name, body)
+                if plan.lane != "native":  # of those Envoy takes care alone
+                    compiled[name] = compile_plan(plan, body)
             except PlanRejected as error:
                 problems.append(f"plan {name}: {error}")
         if problems:
@@ -96,28 +106,33 @@ class PlanTable:
         return replace(self, secrets=_merged(self.secrets, values, removed))
 
 
-def compile_plan(name: str, body: bytes) -> CompiledPlan:
-    """Compile a serialised plan that was delivered under `name`.
+def compile_plan(plan: Plan, body: bytes) -> CompiledPlan:
+    """Compile a plan; `body` is what it came as.
 
     Raises:
-        PlanRejected: the bytes are no plan, or it asks for something that this worker cannot do.
+        PlanRejected: it asks for something that this worker cannot do.
     """
+    if plan.dialect not in DIALECTS:
+        raise PlanRejected(f"the dialect {plan.dialect} is not known to this worker")
+    if reserved := _RESERVED & plan.params.keys():
+        raise PlanRejected(f"params cannot set {', '.join(sorted(reserved))}")
+    version = f"{plan.name}.{hashlib.blake2b(body, digest_size=8).hexdigest()}"
+    try:
+        tokens = Tokens(plan.restore) if plan.lane == "duplex" else None
+    except ValueError as error:
+        raise PlanRejected(f"restore: {error}") from error
+    dialect = DIALECTS[plan.dialect]
+    return CompiledPlan(plan.name, version, _proxy(plan), dialect, plan.credential, tokens)
+
+
+def _decode(name: str, body: bytes) -> Plan:
     try:
         plan = decode(body)
     except ValueError as error:
         raise PlanRejected(str(error)) from error
     if plan.name != name:
         raise PlanRejected(f"it calls itself {plan.name}")
-    if plan.lane == "duplex":
-        raise PlanRejected("this worker cannot change answers (lane duplex)")
-    if plan.dialect not in DIALECTS:
-        raise PlanRejected(f"the dialect {plan.dialect} is not known to this worker")
-    if reserved := _RESERVED & plan.params.keys():
-        raise PlanRejected(f"params cannot set {', '.join(sorted(reserved))}")
-    if plan.credential is not None:
-        check(plan.credential)
-    version = f"{name}.{hashlib.blake2b(body, digest_size=8).hexdigest()}"
-    return CompiledPlan(name, version, _proxy(plan), DIALECTS[plan.dialect], plan.credential)
+    return plan
 
 
 def _proxy(plan: Plan) -> Proxy:
@@ -126,7 +141,7 @@ def _proxy(plan: Plan) -> Proxy:
         model=plan.model,
         template=None if plan.template is None else Template(plan.template),
         params=MappingProxyType(plan.params),
-        allow_params=frozenset(plan.allow_params),
+        allow_params=None if plan.allow_params is None else frozenset(plan.allow_params),
     )
 
 
@@ -135,7 +150,7 @@ def _secret(body: bytes) -> str:
         message = Secret.FromString(body)
     except DecodeError:
         raise PlanRejected("not a secret") from None  # the cause could carry its bytes
-    return secret_value(message.generic_secret.secret.inline_bytes)
+    return header_value(message.generic_secret.secret.inline_bytes)
 
 
 def _merged(

@@ -5,7 +5,9 @@ before, so the answer sets none. What later filters must know goes into dynamic 
 
     naru: {plan: <name>, version: <name and content hash>, credential: <header value, if any>}
 
-It fails closed: whatever is not expected is answered with an error, never with the caller's body.
+With that a request of the request lane is over; in the duplex lane the upstream's answer follows
+(`answer.py`). It fails closed: whatever is not expected is answered with an error, never with the
+caller's body.
 https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ext_proc/v3/external_processor.proto
 """
 
@@ -27,40 +29,55 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
 from envoy.type.v3.http_status_pb2 import HttpStatus
 
 from ext_proc import contract
+from ext_proc.answer import AnswerStream, Responses
 from ext_proc.dialect import Request
 from ext_proc.errors import InternalError, PeerFault, PlanUnavailable, ProcError
 from ext_proc.plans import CompiledPlan, PlanTable
+from ext_proc.restore import Tokens
 
 log = logging.getLogger(__name__)
 
+_NO_TOKENS = Tokens({})
+
 
 class RequestStream:
-    """The state of one request: waiting for its body, or `done`.
+    """The state of one request: waiting for its body, for its answer, or `done`.
 
     The stream may be ended with OK once `done` is true, and not before: if it were, Envoy would
     send the body on as it came.
     """
 
-    __slots__ = ("_table", "done")
+    __slots__ = ("_answer", "_id", "_table", "done")
 
     def __init__(self, table: PlanTable) -> None:
         self._table = table
+        self._answer: AnswerStream | None = None
+        self._id = ""
         self.done = False
 
-    def receive(self, request: ProcessingRequest) -> ProcessingResponse | None:
-        """The answer to a message; None if it had one (the end of a body can come twice)."""
+    def receive(self, request: ProcessingRequest) -> Responses:
+        """What is answered to a message; nothing after the end (that of a body can come twice)."""
         if self.done:
-            return None
-        self.done = True
+            return ()
         try:
-            return self._answer(request)
+            if self._answer is None:
+                if request.WhichOneof("request") != "response_headers":
+                    return (self._on_request(request),)
+                self._answer = AnswerStream(_NO_TOKENS)  # Envoy refuses the request by itself
+            responses = self._answer.receive(request)
+            self.done = self._answer.done
         except ProcError as error:
-            return immediate_response(error, _request_id(request))
+            return (self._fail(request, error),)
         except Exception as error:
-            log.error("request %s failed: %s", _request_id(request), _where(error))
-            return immediate_response(InternalError(), _request_id(request))
+            log.error("request %s failed: %s", self._id or _request_id(request), _where(error))
+            return (self._fail(request, InternalError()),)
+        return responses
 
-    def _answer(self, request: ProcessingRequest) -> ProcessingResponse:
+    def _fail(self, request: ProcessingRequest, error: ProcError) -> ProcessingResponse:
+        self.done = True
+        return immediate_response(error, self._id or _request_id(request))
+
+    def _on_request(self, request: ProcessingRequest) -> ProcessingResponse:
         phase = request.WhichOneof("request")
         if phase != "request_body":  # always whole, and not the end of the stream before trailers
             log.error("Envoy sent %s instead of a whole body; is its configuration ours?", phase)
@@ -77,6 +94,11 @@ class RequestStream:
                 body=request.request_body.body,
             )
         )
+        if plan.tokens is None:
+            self.done = True
+        else:
+            self._answer = AnswerStream(plan.tokens)
+            self._id = _request_id(request)  # attributes come with the first message only
         return _body_response(body, plan, credential)
 
 

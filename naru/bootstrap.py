@@ -16,6 +16,7 @@ import yaml
 
 _PLACE = re.compile(r"\$\{([A-Z_]+)\}")
 _REPEATED = "EXT_PROC_SOCKET"
+DEFAULT_MAX_HEAP_MIB = 2048
 
 Values = Mapping[str, str | int]
 
@@ -24,7 +25,8 @@ Values = Mapping[str, str | int]
 class BootstrapSettings:
     """Who this Envoy is, and whom it talks to.
 
-    `xds_host` may be a name; `ext_proc_sockets` are absolute paths of Unix sockets of this machine.
+    `xds_host` may be a name; `ext_proc_sockets` are absolute paths of Unix sockets of this machine;
+    `max_heap_mib` is the memory near which Envoy resets its largest requests, then takes no more.
     """
 
     xds_host: str = "127.0.0.1"
@@ -34,6 +36,7 @@ class BootstrapSettings:
     admin_port: int = 10003
     node_id: str = "gateway"
     node_cluster: str = "gateway"
+    max_heap_mib: int = DEFAULT_MAX_HEAP_MIB
 
 
 def bootstrap(settings: BootstrapSettings, template: str | None = None) -> dict[str, Any]:
@@ -56,6 +59,7 @@ def _values(settings: BootstrapSettings) -> Values:
         "NODE_CLUSTER": settings.node_cluster,
         "ADMIN_HOST": settings.admin_host,
         "ADMIN_PORT": settings.admin_port,
+        "MAX_HEAP_BYTES": settings.max_heap_mib * 1024 * 1024,
         "XDS_HOST": settings.xds_host,
         "XDS_PORT": settings.xds_port,
         "XDS_DISCOVERY": "STATIC" if _is_ip(settings.xds_host) else "STRICT_DNS",

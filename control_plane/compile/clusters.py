@@ -7,6 +7,8 @@ named by DNS is resolved by Envoy.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.address_pb2 import Address, SocketAddress
@@ -30,29 +32,46 @@ from envoy.config.endpoint.v3.endpoint_components_pb2 import (
     LocalityLbEndpoints,
 )
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.extensions.filters.http.credential_injector.v3.credential_injector_pb2 import (
+    CredentialInjector,
+)
+from envoy.extensions.filters.http.upstream_codec.v3.upstream_codec_pb2 import UpstreamCodec
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
+    HttpFilter,
+)
+from envoy.extensions.http.injected_credentials.generic.v3.generic_pb2 import Generic
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     CertificateValidationContext,
     SubjectAltNameMatcher,
 )
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, UpstreamTlsContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from control_plane.compile._proto import duration, pack
+from control_plane.compile._proto import duration, extension, pack
 from control_plane.compile.model import CLUSTER, ENDPOINT, XdsResource, digest
 from control_plane.resources import Upstream
+from ext_proc.plan import CredentialPlan
 
 SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def compile_upstream(upstream: Upstream) -> tuple[XdsResource, ...]:
+def compile_upstream(
+    upstream: Upstream, credential: CredentialPlan | None = None
+) -> tuple[XdsResource, ...]:
     """The cluster of an upstream and, where its address is an IP, the endpoint.
 
-    The cluster is named `menu-writer#1a2b3c4d5e`: the upstream, and a hash of both.
+    With a credential the cluster itself puts it on every request, in place of what is there. The
+    cluster is named `menu-writer#1a2b3c4d5e`: the upstream, and a hash of all of this.
     """
     cluster, endpoints = _cluster(upstream), _endpoints(upstream)
+    if credential is not None:
+        options = _http_options(upstream)
+        options.http_filters.extend(_injecting(credential))
+        cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(pack(options))
     content = cluster.SerializeToString(deterministic=True)
     content += endpoints.SerializeToString(deterministic=True)
     name = f"{upstream.metadata.name}#{digest(content, size=5)}"
@@ -120,6 +139,17 @@ def _http_options(upstream: Upstream) -> HttpProtocolOptions:
     else:
         options.explicit_http_config.http_protocol_options.CopyFrom(Http1ProtocolOptions())
     return options
+
+
+def _injecting(credential: CredentialPlan) -> Iterator[HttpFilter]:
+    """The cluster's own filters. Without the secret a request ends there, with an error."""
+    secret = SdsSecretConfig(name=credential.secret, sds_config=ADS)
+    generic = Generic(credential=secret, header=credential.header)
+    injector = CredentialInjector(
+        overwrite=True, credential=extension("envoy.http.injected_credentials.generic", generic)
+    )
+    yield HttpFilter(name="envoy.filters.http.credential_injector", typed_config=pack(injector))
+    yield HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=pack(UpstreamCodec()))
 
 
 def _tls(upstream: Upstream) -> TransportSocket:

@@ -12,15 +12,17 @@ from control_plane.compile.plans import compile_plan
 from control_plane.compile.routes import Branches, compile_branches, compile_routes
 from control_plane.compile.secrets import compile_secret
 from control_plane.compile.settings import GatewaySettings
-from control_plane.compile.wiring import Wiring, wire
+from control_plane.compile.wiring import Wiring, target_of, wire
 from control_plane.resources import Credential, Key, Proxy, Resource, Upstream
+
+_Read = tuple[tuple[Key, Resource], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
     """What one resource compiles to, and the resources that were read for it."""
 
-    read: tuple[tuple[Key, Resource], ...]
+    read: _Read
     resources: tuple[XdsResource, ...]
     route: tuple[str, Branches] | None = None  # its name, and what it adds to the tree
 
@@ -69,21 +71,30 @@ class Compiler:
             case Upstream():
                 return _Part(read, compile_upstream(resource))
             case Proxy():
-                wiring = wire(resource, resources, self._cluster_of)
-                plan = compile_plan(resource, wiring, resources)
-                route = (wiring.name, compile_branches(wiring, self._settings))
-                return _Part(read, (plan, *_secrets(wiring, read)), route)
+                return self._compile_proxy(resource, resources, read)
             case _:
                 return _Part(read, ())
 
-    def _cluster_of(self, upstream: Key) -> str:
-        """Name of the cluster that an upstream was compiled to."""
-        return next(x.name for x in self._parts[upstream].resources if x.type_url == CLUSTER)
+    def _compile_proxy(self, proxy: Proxy, resources: Mapping[Key, Resource], read: _Read) -> _Part:
+        target = target_of(proxy, resources)
+        if target.is_injected_by_cluster:
+            own = compile_upstream(target.upstream, target.credential)
+        else:
+            own = ()
+        cluster = _cluster_in(own or self._parts[target.upstream.key].resources)
+        wiring = wire(proxy, target, cluster)
+        plan = compile_plan(proxy, wiring, resources)
+        route = (wiring.name, compile_branches(wiring, self._settings))
+        return _Part(read, (plan, *own, *_secrets(wiring, read)), route)
 
     def _route_configuration(self, routes: Mapping[str, Branches]) -> XdsResource:
         if self._routes is None or self._routes[0] != routes.keys():
             self._routes = (routes.keys(), compile_routes(routes.values(), self._settings))
         return self._routes[1]
+
+
+def _cluster_in(resources: Iterable[XdsResource]) -> str:
+    return next(x.name for x in resources if x.type_url == CLUSTER)
 
 
 def _secrets(wiring: Wiring, read: Iterable[tuple[Key, Resource]]) -> Iterable[XdsResource]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from control_plane.compile.lanes import choose_lane
 from control_plane.compile.model import PLAN, XdsResource, digest
 from control_plane.compile.wiring import Wiring
 from control_plane.resources import Key, Proxy, Resource, Template, Upstream
@@ -17,17 +18,19 @@ def compile_plan(proxy: Proxy, wiring: Wiring, resources: Mapping[Key, Resource]
     upstream = resources[Key("upstreams", choice.name)]
     assert isinstance(upstream, Upstream)
     template = _template_of(proxy, resources)
+    lane = choose_lane(proxy)
     plan = Plan(
         name=wiring.name,
         proxy=proxy.metadata.name,
-        lane=wiring.lane,
-        why=_why(wiring),
+        lane=lane.lane,
+        why=lane.why,
         dialect=upstream.spec.dialect,
         model=choice.model,
         template=None if template is None else _template_plan(template),
         params={**(template.spec.params if template else {}), **proxy.spec.params},
-        allow_params=tuple(sorted(proxy.spec.allowParams)),
+        allow_params=_allowed(proxy),
         credential=wiring.credential,
+        restore=proxy.spec.restore,
     )
     body = encode(plan)
     return XdsResource(PLAN, wiring.name, digest(body), body)
@@ -54,10 +57,7 @@ def _template_plan(template: Template) -> TemplatePlan:
     )
 
 
-def _why(wiring: Wiring) -> str:
-    reasons = ["the request body is checked and params are set"]
-    if wiring.has_template:
-        reasons = ["a template writes the request body"]
-    if wiring.credential is not None:
-        reasons.append(f"a credential goes into {wiring.credential.header}")
-    return "; ".join(reasons)
+def _allowed(proxy: Proxy) -> tuple[str, ...] | None:
+    if proxy.spec.allowParams is not None:
+        return tuple(sorted(proxy.spec.allowParams))
+    return None if proxy.spec.template is None else ()

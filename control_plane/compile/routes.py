@@ -10,7 +10,7 @@ when a proxy's route is found once the body has been read.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from envoy.config.core.v3.base_pb2 import DataSource
@@ -25,12 +25,11 @@ from envoy.config.route.v3.route_components_pb2 import (
     VirtualHost,
 )
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from google.protobuf.any_pb2 import Any
 from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 
 from control_plane.compile import _matchers as match
-from control_plane.compile import filters
+from control_plane.compile import filters, per_route
 from control_plane.compile._proto import duration
 from control_plane.compile.errors import error_format
 from control_plane.compile.model import ROUTE, XdsResource
@@ -41,9 +40,6 @@ NAME = "naru"
 """Name of the one RouteConfiguration."""
 _WAYS_IN = "Call POST /p/{proxy}, /p/{proxy}/v1/… or /v1/…."
 _STREAM_IDLE = 300.0  # seconds without a byte either way
-
-FilterConfigs = Mapping[str, Any]
-"""What a route says to each filter, by the filter's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +53,10 @@ class Branches:
 
 def compile_branches(wiring: Wiring, settings: GatewaySettings) -> Branches:
     """The routes of one proxy."""
-    config = filters.for_plan(wiring.name, wiring.credential)
     return Branches(
         wiring.proxy,
-        match.to_route(_path_routes(wiring, config, settings)),
-        match.to_route(_model_route(wiring, config, settings)),
+        match.to_route(_path_routes(wiring, settings)),
+        match.to_route(_model_route(wiring, settings)),
     )
 
 
@@ -127,27 +122,32 @@ def _by_model(proxies: Sequence[Branches], settings: GatewaySettings) -> Matcher
     return match.by_value(proxy, branches, match.to_matcher(not_found))
 
 
-def _path_routes(wiring: Wiring, config: FilterConfigs, settings: GatewaySettings) -> RouteList:
+def _path_routes(wiring: Wiring, settings: GatewaySettings) -> RouteList:
     base = f"/p/{wiring.proxy}"
-    simple = RouteMatch(path=base)
-    sdk = RouteMatch(prefix=f"{base}/v1/")
     limit = settings.max_body_bytes
+    config = per_route.for_lane(wiring, limit)
+    simple, sdk = RouteMatch(path=base), RouteMatch(prefix=f"{base}/v1/")
+    if wiring.lane == "native":
+        first = _needs_template(wiring.proxy, simple)
+    else:
+        first = _route(wiring, simple, f"{wiring.base_path}/chat/completions", config, limit)
     return RouteList(
-        routes=[
-            _route(wiring, simple, f"{wiring.base_path}/chat/completions", config, limit),
-            _route(wiring, sdk, f"{wiring.base_path}/", config, limit),
-            _no_proxy(),
-        ]
+        routes=[first, _route(wiring, sdk, f"{wiring.base_path}/", config, limit), _no_proxy()]
     )
 
 
-def _model_route(wiring: Wiring, config: FilterConfigs, settings: GatewaySettings) -> Route:
+def _model_route(wiring: Wiring, settings: GatewaySettings) -> Route:
     limit = settings.max_parsed_body_bytes
+    config = per_route.for_lane_by_model(wiring, limit)
     return _route(wiring, RouteMatch(prefix="/v1/"), f"{wiring.base_path}/", config, limit)
 
 
 def _route(
-    wiring: Wiring, found: RouteMatch, rewrite: str, config: FilterConfigs, body_limit: int
+    wiring: Wiring,
+    found: RouteMatch,
+    rewrite: str,
+    config: per_route.FilterConfigs,
+    body_limit: int,
 ) -> Route:
     action = RouteAction(
         cluster=wiring.cluster,
@@ -168,12 +168,21 @@ def _route(
     )
 
 
+def _needs_template(proxy: str, match: RouteMatch) -> Route:
+    """The simplified request, to a proxy that has nothing to make of it."""
+    chat = f"/p/{proxy}/v1/chat/completions"
+    message = f"This proxy has no prompt template: call POST {chat}."
+    route = _refusal(400, "template_required", message)
+    route.match.CopyFrom(match)
+    return route
+
+
 def _entry(settings: GatewaySettings) -> Route:
     """Where a `/v1` request waits until its body has been read, and ends if that cannot be."""
     route = _refusal(400, "missing_model", "The body names no model. Set it to a proxy's name.")
     route.name = "v1-entry"
     route.request_body_buffer_limit.value = settings.max_parsed_body_bytes
-    for name, config in filters.for_entry().items():
+    for name, config in per_route.for_entry().items():
         route.typed_per_filter_config[name].CopyFrom(config)
     return route
 
@@ -188,7 +197,7 @@ def _refusal(status: int, code: str, message: str) -> Route:
         direct_response=DirectResponseAction(
             status=status, body_format=error_format(code, message)
         ),
-        typed_per_filter_config=filters.for_refusal(),
+        typed_per_filter_config=per_route.for_refusal(),
     )
 
 
@@ -204,7 +213,7 @@ def _models(body: str) -> Route:
                 content_type="application/json",
             ),
         ),
-        typed_per_filter_config=filters.for_refusal(),
+        typed_per_filter_config=per_route.for_refusal(),
     )
 
 

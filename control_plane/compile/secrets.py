@@ -23,8 +23,9 @@ def secret_name(credential: Credential, address: Address) -> str:
 
 
 def compile_secret(credential: Credential, name: str) -> XdsResource:
-    """The generic secret that holds the credential's value."""
+    """The generic secret that holds the whole value of the credential's header."""
     assert credential.spec.secret is not None, "the store keeps no credential without its secret"
-    value = credential.spec.secret.get_secret_value().encode()
+    prefix = "Bearer " if credential.spec.type == "bearer" else ""
+    value = f"{prefix}{credential.spec.secret.get_secret_value()}".encode()
     secret = GenericSecret(secret=DataSource(inline_bytes=value))
     return XdsResource.of(SECRET, name, Secret(name=name, generic_secret=secret))

@@ -13,7 +13,9 @@ class GatewaySettings:
 
     Attributes:
         host, port: where Envoy listens for callers.
-        max_body_bytes: the largest request body; above it 413 `body_too_large`.
+        max_body_bytes: the largest request body that is held until it is complete, which holds a
+            picture of 20 MB in base64; above it 413 `body_too_large`. In the native lane bodies
+            stream through, of any size.
         max_parsed_body_bytes: the same on `/v1`, where Envoy itself reads `model` in the body.
         ext_proc_timeout: seconds that a worker may take for one answer; above it 504.
         idle_timeout: seconds that an unused connection of a caller is kept. At least 75, so that a
@@ -23,7 +25,7 @@ class GatewaySettings:
 
     host: str = "127.0.0.1"
     port: int = 10000
-    max_body_bytes: int = 8 * MIB
+    max_body_bytes: int = 32 * MIB
     max_parsed_body_bytes: int = MIB
     ext_proc_timeout: float = 2.0
     idle_timeout: float = 90.0

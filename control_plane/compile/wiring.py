@@ -8,11 +8,13 @@ the new one takes over.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import cached_property
+from typing import NamedTuple
 
+from control_plane.compile.lanes import choose_lane
 from control_plane.compile.model import digest
 from control_plane.compile.secrets import secret_name
 from control_plane.resources import Credential, Key, Proxy, Resource, Upstream
@@ -24,6 +26,7 @@ class Wiring:
     """What a route and its plan share.
 
     Attributes:
+        lane: how much of a request Envoy does alone.
         cluster: name of the Envoy cluster.
         authority: value of the Host header towards the upstream.
         base_path: what `/v1` of the caller's path becomes.
@@ -33,13 +36,13 @@ class Wiring:
     """
 
     proxy: str
+    lane: Lane
     cluster: str
     authority: str
     base_path: str
     timeout: timedelta
     credential: CredentialPlan | None
     has_template: bool
-    lane: Lane = "request"
 
     @cached_property
     def name(self) -> str:
@@ -52,24 +55,42 @@ def _plain(value: object) -> object:
     if isinstance(value, timedelta):
         return value.total_seconds()
     assert isinstance(value, CredentialPlan)
-    return [value.secret, value.header, value.prefix]
+    return [value.secret, value.header]
 
 
-def wire(
-    proxy: Proxy, resources: Mapping[Key, Resource], cluster_of: Callable[[Key], str]
-) -> Wiring:
-    """The wiring of a proxy whose references are known to exist."""
+class Target(NamedTuple):
+    """Where a proxy's requests go, by which lane, and with which credential."""
+
+    lane: Lane
+    upstream: Upstream
+    credential: CredentialPlan | None
+
+    @property
+    def is_injected_by_cluster(self) -> bool:
+        """Whether no worker is there to put the credential in."""
+        return self.lane == "native" and self.credential is not None
+
+
+def target_of(proxy: Proxy, resources: Mapping[Key, Resource]) -> Target:
+    """The target of a proxy whose references are known to exist."""
     choice = proxy.spec.upstreams[0]
     upstream = resources[Key("upstreams", choice.name)]
     assert isinstance(upstream, Upstream)
-    credential_name = choice.credential or upstream.spec.credential
+    credential = _placement(choice.credential or upstream.spec.credential, upstream, resources)
+    return Target(choose_lane(proxy).lane, upstream, credential)
+
+
+def wire(proxy: Proxy, target: Target, cluster: str) -> Wiring:
+    """The wiring of a proxy whose target has this cluster."""
+    spec = target.upstream.spec
     return Wiring(
         proxy=proxy.metadata.name,
-        cluster=cluster_of(upstream.key),
-        authority=upstream.spec.address.authority,
-        base_path=upstream.spec.address.path,
-        timeout=upstream.spec.timeouts.request,
-        credential=_placement(credential_name, upstream, resources),
+        lane=target.lane,
+        cluster=cluster,
+        authority=spec.address.authority,
+        base_path=spec.address.path,
+        timeout=spec.timeouts.request,
+        credential=target.credential,
         has_template=proxy.spec.template is not None,
     )
 
@@ -82,7 +103,4 @@ def _placement(
     credential = resources[Key("credentials", name)]
     assert isinstance(credential, Credential)
     secret = secret_name(credential, upstream.spec.address)
-    if credential.spec.type == "bearer":
-        return CredentialPlan(secret=secret, header="authorization", prefix="Bearer ")
-    assert credential.spec.header is not None
-    return CredentialPlan(secret=secret, header=credential.spec.header, prefix="")
+    return CredentialPlan(secret=secret, header=credential.spec.header or "authorization")

@@ -39,6 +39,10 @@ Params = Annotated[dict[str, Any], AfterValidator(_params), Field(max_length=64)
 """Fields that are added to the upstream's request body, such as `temperature`."""
 
 
+Token = Annotated[str, Field(min_length=3, max_length=64, pattern=r"^\S(.*\S)?$")]
+"""What stands for a text in a prompt. Not shorter, or it would be found where nobody put it."""
+
+
 class ProxyUpstream(Part):
     """One upstream of a proxy.
 
@@ -63,15 +67,20 @@ class ProxySpec(Part):
         upstreams: exactly one so far.
         template: the prompt; without one, requests pass with their own messages.
         params: win over the template's.
-        allowParams: which params a caller may set; those win over all others.
+        allowParams: which params a caller may set; those win over all others. If it is not given,
+            none beside a template, and any without one.
+        restore: for each token what it becomes in the answer. The prompt says `[[SHOP]]`, the
+            provider never learns the name, and the caller reads it.
     """
 
     upstreams: tuple[ProxyUpstream, ...] = Field(min_length=1, max_length=1, strict=False)
     template: Annotated[str, AfterValidator(_template_reference)] | None = None
     params: Params = Field(default_factory=dict)
-    allowParams: Annotated[
-        tuple[str, ...], AfterValidator(_param_names), Field(max_length=64, strict=False)
-    ] = ()
+    allowParams: (
+        Annotated[tuple[str, ...], AfterValidator(_param_names), Field(max_length=64, strict=False)]
+        | None
+    ) = None
+    restore: Annotated[dict[Token, str], Field(max_length=64)] = Field(default_factory=dict)
 
     @property
     def template_name(self) -> str | None:

@@ -17,7 +17,7 @@ class Proxy:
     model: str | None
     template: Template | None
     params: Mapping[str, Any]
-    allow_params: frozenset[str]
+    allow_params: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,10 @@ def _messages(body: dict[str, Any]) -> list[Any]:
 
 
 def _allow(proxy: Proxy, params: Iterable[str]) -> None:
+    if proxy.allow_params is None:
+        if not _NEVER_PARAMS.isdisjoint(params):
+            raise InvalidRequest("The body holds a field that this endpoint does not have.")
+        return
     allowed = proxy.allow_params - _NEVER_PARAMS
     if allowed.issuperset(params):
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,8 +15,8 @@ class Stream(Protocol):
     @property
     def done(self) -> bool: ...
 
-    def receive(self, request: ProcessingRequest, /) -> ProcessingResponse | None:
-        """The answer to a message, or None if it gets none. Does not raise."""
+    def receive(self, request: ProcessingRequest, /) -> Sequence[ProcessingResponse]:
+        """What is answered to a message, if anything. Does not raise."""
         ...
 
 

@@ -65,6 +65,5 @@ class GrpcioTransport:
             if request is grpc.aio.EOF:
                 # with OK, Envoy would send the body on as it came
                 await context.abort(grpc.StatusCode.ABORTED, "ended before the body was answered")
-            answer = stream.receive(request)
-            if answer is not None:
+            for answer in stream.receive(request):
                 await context.write(answer)

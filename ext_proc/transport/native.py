@@ -138,15 +138,15 @@ class _Peer(asyncio.Protocol):
         if stream is None:
             return
         try:
-            answer = stream.receive(ProcessingRequest.FromString(data))
+            answers = stream.receive(ProcessingRequest.FromString(data))
         except Exception as error:  # one request's trouble must not be the connection's
             log.error("a stream failed: %s", type(error).__name__)
             del self._streams[identity]
             self._connection.end(identity, Status.INTERNAL, "the request could not be handled")
             return
-        over = False
-        if answer is not None:
-            over = not self._connection.send(identity, answer.SerializeToString())
+        over = not all(
+            self._connection.send(identity, answer.SerializeToString()) for answer in answers
+        )
         if over or stream.done:
             del self._streams[identity]
             self._connection.end(identity)

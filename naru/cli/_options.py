@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from naru.bootstrap import BootstrapSettings
+from naru.bootstrap import DEFAULT_MAX_HEAP_MIB, BootstrapSettings
 from naru.up.addresses import Address
 from naru.up.errors import UpError
 
@@ -54,6 +54,14 @@ def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="PATH,…",
         help="Unix sockets of the ext_proc workers beside this Envoy.",
     )
+    @click.option(
+        "--max-heap-mib",
+        envvar="NARU_ENVOY_MAX_HEAP_MIB",
+        type=click.IntRange(min=64),
+        default=DEFAULT_MAX_HEAP_MIB,
+        show_default=True,
+        help="Memory near which Envoy resets its largest requests, then takes no more.",
+    )
     @functools.wraps(command)
     def with_settings(
         *args: Any,
@@ -61,6 +69,7 @@ def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         admin_address: Address,
         node_id: str,
         ext_proc_sockets: str,
+        max_heap_mib: int,
         **rest: Any,
     ) -> Any:
         if not admin_address.loopback:
@@ -72,6 +81,7 @@ def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
             admin_host=admin_address.host,
             admin_port=admin_address.port,
             node_id=node_id,
+            max_heap_mib=max_heap_mib,
         )
         return command(*args, settings=settings, **rest)
 

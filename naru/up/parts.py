@@ -102,6 +102,7 @@ def envoy(layout: Layout, settings: UpSettings, http: httpx.AsyncClient) -> Chil
             admin_host=admin.host,
             admin_port=admin.port,
             node_id=settings.node_id,
+            max_heap_mib=settings.envoy_max_heap_mib,
         )
     )
     path = layout.data_dir / "envoy" / "bootstrap.json"

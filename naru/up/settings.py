@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from naru.bootstrap import DEFAULT_MAX_HEAP_MIB
 from naru.up.addresses import Address
 from naru.up.errors import UpError
 
@@ -39,6 +40,7 @@ class UpSettings:
     workers: int = 1
     drain: float = 20.0
     node_id: str = "gateway"
+    envoy_max_heap_mib: int = DEFAULT_MAX_HEAP_MIB
     kek_file: Path | None = None
     admin_token_file: Path | None = None
     kek: str = field(default="", repr=False)
@@ -68,6 +70,9 @@ def read_settings(
         workers=_count(environment, "NARU_WORKERS", _cores()),
         drain=float(_count(environment, "NARU_ENVOY_DRAIN_SECONDS", 20)),
         node_id=environment.get("NARU_NODE_ID", "gateway"),
+        envoy_max_heap_mib=_count(
+            environment, "NARU_ENVOY_MAX_HEAP_MIB", DEFAULT_MAX_HEAP_MIB, 64, 1 << 20
+        ),
         kek_file=_path(environment, "NARU_KEK_FILE"),
         admin_token_file=_path(environment, "NARU_ADMIN_TOKEN_FILE"),
         kek=environment.get("NARU_KEK", ""),
@@ -112,12 +117,14 @@ def _path(environment: Mapping[str, str], name: str) -> Path | None:
     return Path(text) if text else None
 
 
-def _count(environment: Mapping[str, str], name: str, default: int) -> int:
+def _count(
+    environment: Mapping[str, str], name: str, default: int, least: int = 1, most: int = 3600
+) -> int:
     text = environment.get(name, "")
     if not text:
         return default
-    if not text.isdecimal() or not 1 <= int(text) <= 3600:
-        raise UpError(f"{name} must be a whole number from 1 to 3600, not {text!r}.")
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise UpError(f"{name} must be a whole number from {least} to {most}, not {text!r}.")
     return int(text)
 
 

@@ -17,6 +17,9 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.credential_injector.v3 import (  # noqa: F401  (its type is shown)
+    credential_injector_pb2,
+)
 from envoy.extensions.filters.http.set_filter_state.v3 import (  # noqa: F401  (its type is shown)
     set_filter_state_pb2,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -41,7 +42,7 @@ PLAN = Plan(
     template=TEMPLATE,
     params={"temperature": 0.7},
     allow_params=("max_tokens", "temperature"),
-    credential=CredentialPlan(secret="menu-key", header="authorization", prefix="Bearer "),
+    credential=CredentialPlan(secret="menu-key", header="authorization"),
 )
 BARE = msgspec.structs.replace(PLAN, name="bare#1a", proxy="bare", template=None, credential=None)
 
@@ -51,7 +52,7 @@ def template(*sources: str, schema: dict[str, Any] | None = None) -> TemplatePla
     return TemplatePlan(name="t", messages=messages, variables=schema or {})
 
 
-def secret(value: bytes = b"sk-123", name: str = "menu-key") -> bytes:
+def secret(value: bytes = b"Bearer sk-123", name: str = "menu-key") -> bytes:
     generic = GenericSecret(secret=DataSource(inline_bytes=value))
     serialised: bytes = Secret(name=name, generic_secret=generic).SerializeToString()
     return serialised
@@ -82,17 +83,21 @@ def request(
     return message
 
 
-def sent(response: ProcessingResponse | None) -> dict[str, Any]:
+def only(responses: Sequence[ProcessingResponse]) -> ProcessingResponse:
+    """The one answer."""
+    (response,) = responses
+    return response
+
+
+def sent(response: ProcessingResponse) -> dict[str, Any]:
     """The body that goes to the upstream."""
-    assert response is not None
     assert response.WhichOneof("response") == "request_body", response
     body: dict[str, Any] = json.loads(response.request_body.response.body_mutation.body)
     return body
 
 
-def error(response: ProcessingResponse | None) -> tuple[int, str, str]:
+def error(response: ProcessingResponse) -> tuple[int, str, str]:
     """Status, code and message of an immediate response."""
-    assert response is not None
     assert response.WhichOneof("response") == "immediate_response", response
     answer = response.immediate_response
     detail = json.loads(answer.body)["error"]

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from control_plane.compile.model import digest
 from ext_proc.errors import PlanRejected
-from ext_proc.plan import CredentialPlan, Plan, encode
+from ext_proc.plan import Plan, encode
 from ext_proc.plans import PlanTable
 from tests.unit.ext_proc.make import BARE, CANARY, PLAN, secret, table, template
 
@@ -54,12 +54,11 @@ def test_an_update_compiles_only_what_it_holds() -> None:
 
 BAD: list[tuple[Plan, str]] = [
     (replace(PLAN, dialect="morse"), "dialect morse"),
-    (replace(PLAN, lane="duplex"), "duplex"),
+    (replace(PLAN, lane="duplex", restore={"": "x"}), "restore"),
     (replace(PLAN, params={"messages": []}), "params cannot set messages"),
     (replace(PLAN, template=template("{{ a")), "syntax error"),
     (replace(PLAN, template=template("{{ a }}", schema={"type": 3})), "variables: "),
     (replace(PLAN, template=template("{% include 'x' %}")), "'include'"),
-    (replace(PLAN, credential=CredentialPlan("k", "authorization", "a\n")), "prefix"),
 ]
 
 
@@ -87,3 +86,8 @@ def test_secrets_never_show() -> None:
             filled.with_secrets({"k": bad}, ())
         assert CANARY not in str(caught.value)
         assert caught.value.__cause__ is None
+
+
+def test_native_plans_are_not_a_workers_business() -> None:
+    native = replace(PLAN, lane="native", template=None)
+    assert not PlanTable().with_plans({native.name: encode(native)}, ()).plans

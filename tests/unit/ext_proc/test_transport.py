@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ async def test_garbage_is_not_ok(make: Make, path: Path) -> None:
 class Broken:
     done = False
 
-    def receive(self, _request: ProcessingRequest) -> ProcessingResponse | None:
+    def receive(self, _request: ProcessingRequest) -> Sequence[ProcessingResponse]:
         raise RuntimeError("broken")
 
 

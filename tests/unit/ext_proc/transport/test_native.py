@@ -65,8 +65,8 @@ class Endless:
 
     done = False
 
-    def receive(self, _request: ProcessingRequest) -> ProcessingResponse:
-        return ProcessingResponse(request_body=BodyResponse())
+    def receive(self, _request: ProcessingRequest) -> tuple[ProcessingResponse, ...]:
+        return (ProcessingResponse(request_body=BodyResponse()),)
 
 
 def connected(**limits: int) -> tuple[_Peer, Wire]:
