@@ -81,8 +81,9 @@ _PROCESSOR_REPLIES: Final = (
         "The gateway took too long to process this request, so it was not sent on. Try again.",
     ),
     _Reply(
-        _details("ext_proc_error"), 503, "processor_unavailable", _GATEWAY,
-        "The gateway could not process this request, so it was not sent on. Try again.",
+        f"{_details('ext_proc_error')} || {_details('spurious_message')} || "
+        f"{_details('unhandled_message')}", 503, "processor_unavailable", _GATEWAY,
+        "The gateway could not process this request or its answer. Try again.",
     ),
 )  # fmt: skip
 
