@@ -12,11 +12,44 @@ from typing import Final
 
 import hpack
 
+from ext_proc.transport.h2 import frames
 from ext_proc.transport.h2.errors import ConnectionFault
 from ext_proc.transport.h2.frames import Code
 
+_MOST_CONTINUATIONS: Final = 64  # frames of one block; empty ones would be endless
 _REMEMBERED: Final = 512
 _MOST_REMEMBERED: Final = 1024  # bytes of one block
+
+
+class OpenBlock:
+    """The block of a HEADERS frame that CONTINUATION frames must follow (section 4.3).
+
+    Attributes:
+        flags: of the HEADERS frame.
+        fragments: what has come.
+    """
+
+    __slots__ = ("_frames", "_max_size", "_stream", "flags", "fragments")
+
+    def __init__(self, stream: int, flags: int, fragment: bytes, max_size: int) -> None:
+        self.flags = flags
+        self.fragments = bytearray(fragment)
+        self._stream = stream
+        self._max_size = max_size
+        self._frames = 0
+
+    def add(self, kind: int, stream: int, fragment: bytes) -> None:
+        """The next frame, whatever it is.
+
+        Raises:
+            ConnectionFault: it does not continue the block, or the block is too long.
+        """
+        if kind != frames.CONTINUATION or stream != self._stream:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "a header block is interrupted")
+        self.fragments += fragment
+        self._frames += 1
+        if len(self.fragments) > self._max_size or self._frames > _MOST_CONTINUATIONS:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "a header block is too long")
 
 
 class HeaderBlocks:
