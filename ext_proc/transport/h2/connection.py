@@ -14,7 +14,7 @@ from ext_proc.transport.h2 import frames
 from ext_proc.transport.h2.errors import ConnectionFault, StreamFault
 from ext_proc.transport.h2.events import Event, HalfClosed, Opened, Reset
 from ext_proc.transport.h2.frames import Code, Setting
-from ext_proc.transport.h2.headers import HeaderBlocks, OpenBlock
+from ext_proc.transport.h2.headers import HeaderBlocks, OpenBlock, Request
 from ext_proc.transport.h2.limits import DEFAULTS, Limits
 from ext_proc.transport.h2.reader import FrameReader, unpadded
 from ext_proc.transport.h2.receiver import Receiver
@@ -164,7 +164,9 @@ class Connection:
             self._on_block(block.flags, identity, bytes(block.fragments), events)
 
     def _on_block(self, flags: int, identity: int, block: bytes, events: list[Event]) -> None:
-        path = self._headers.path(block)  # decoded in any case: it may change the decoder's table
+        request = self._headers.request(
+            block
+        )  # decoded in any case: it may change the decoder's table
         stream = self._open.get(identity)
         if stream is not None:
             self._on_trailers(flags, stream, events)
@@ -173,7 +175,7 @@ class Connection:
         elif identity <= self._streams.last:
             self._on_block_without_stream(flags, identity)
         else:
-            self._on_request(flags, identity, path, events)
+            self._on_request(flags, identity, request, events)
 
     def _on_trailers(self, flags: int, stream: H2Stream, events: list[Event]) -> None:
         if stream.ended:
@@ -188,7 +190,7 @@ class Connection:
         if flags & frames.END_STREAM:
             del self._streams.left[identity]
 
-    def _on_request(self, flags: int, identity: int, path: str, events: list[Event]) -> None:
+    def _on_request(self, flags: int, identity: int, request: Request, events: list[Event]) -> None:
         self._streams.last = identity
         if identity > self._promised or len(self._open) >= self._limits.streams:
             if not flags & frames.END_STREAM:
@@ -197,7 +199,7 @@ class Connection:
             return
         stream = H2Stream(identity, self._sender.initial_window, self._limits.stream_window)
         self._open[identity] = stream
-        events.append(Opened(identity, path))
+        events.append(Opened(identity, *request))
         if flags & frames.END_STREAM:
             self._half_close(stream, events)
 
