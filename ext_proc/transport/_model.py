@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest, ProcessingResponse
 
@@ -24,8 +25,18 @@ StreamFactory = Callable[[], Stream]
 """Called once per stream, when it opens."""
 
 
+Unary = Callable[[bytes], Awaitable[bytes]]
+"""A method: the serialised request → the serialised answer.
+
+What it raises ends the call with INTERNAL, and is told to nobody. It is cancelled when the caller
+gives up: by a reset, by its deadline, by closing the connection.
+"""
+
+NO_UNARY: Final[Mapping[str, Unary]] = MappingProxyType({})
+
+
 class Transport(Protocol):
-    """A server of ext_proc streams on a Unix socket."""
+    """A server of ext_proc streams, and of unary methods, on a Unix socket."""
 
     async def start(self, path: Path) -> None:
         """Listen on `path`; returns once connections are accepted.
@@ -37,4 +48,14 @@ class Transport(Protocol):
 
     async def drain(self, grace: float) -> None:
         """Take no new streams, wait up to `grace` seconds for the open ones, and stop."""
+        ...
+
+
+class TransportFactory(Protocol):
+    """How every transport is made."""
+
+    def __call__(
+        self, streams: StreamFactory | None = None, unary: Mapping[str, Unary] = NO_UNARY
+    ) -> Transport:
+        """Without `streams` there is no ext_proc. `unary` by path: "/package.Service/Method"."""
         ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,11 +11,12 @@ import grpc
 from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest, ProcessingResponse
 
 from ext_proc.transport import _socket
-from ext_proc.transport._model import StreamFactory
+from ext_proc.transport._calls import answered
+from ext_proc.transport._model import NO_UNARY, StreamFactory, Unary
 
 MAX_MESSAGE: Final = 64 << 20
 """Bytes; above Envoy's buffer limit, so that it is Envoy that refuses a body, with a 413."""
-SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
+METHOD: Final = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", -1),
@@ -26,8 +29,11 @@ _OPTIONS: Final = (
 class GrpcioTransport:
     """See `ext_proc.transport.Transport`."""
 
-    def __init__(self, streams: StreamFactory) -> None:
+    def __init__(
+        self, streams: StreamFactory | None = None, unary: Mapping[str, Unary] = NO_UNARY
+    ) -> None:
         self._streams = streams
+        self._unary = unary
         self._server: grpc.aio.Server | None = None
         self._path: Path | None = None
 
@@ -51,15 +57,25 @@ class GrpcioTransport:
         self._server = None
 
     def _handlers(self) -> grpc.GenericRpcHandler:
-        process = grpc.stream_stream_rpc_method_handler(
-            self._process,
-            request_deserializer=ProcessingRequest.FromString,
-            response_serializer=ProcessingResponse.SerializeToString,
-        )
-        return grpc.method_handlers_generic_handler(SERVICE, {"Process": process})
+        methods = {path: _unary(unary) for path, unary in self._unary.items()}
+        if self._streams is not None:
+            methods[METHOD] = _process(self._streams)
+        return _Methods(methods)
 
-    async def _process(self, _requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        stream = self._streams()
+
+class _Methods(grpc.GenericRpcHandler):
+    """Handlers by full path, of any service."""
+
+    def __init__(self, methods: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+        self._methods = methods
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        return self._methods.get(details.method)
+
+
+def _process(streams: StreamFactory) -> grpc.RpcMethodHandler[Any, Any]:
+    async def process(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        stream = streams()
         while not stream.done:
             request = await context.read()
             if request is grpc.aio.EOF:
@@ -67,3 +83,33 @@ class GrpcioTransport:
                 await context.abort(grpc.StatusCode.ABORTED, "ended before the body was answered")
             for answer in stream.receive(request):
                 await context.write(answer)
+
+    return grpc.stream_stream_rpc_method_handler(
+        process,
+        request_deserializer=ProcessingRequest.FromString,
+        response_serializer=ProcessingResponse.SerializeToString,
+    )
+
+
+def _unary(unary: Unary) -> grpc.RpcMethodHandler[Any, Any]:
+    """As a stream: grpc.aio's own unary handler overlooks a second message, and a missing one."""
+
+    async def call(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        request: Any = await context.read()
+        if request is grpc.aio.EOF:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no message")
+        answer = asyncio.create_task(answered(unary, request))
+        second: asyncio.Future[Any] = asyncio.ensure_future(context.read())
+        try:
+            await asyncio.wait((answer, second), return_when=asyncio.FIRST_COMPLETED)
+            if second.done() and second.result() is not grpc.aio.EOF:
+                await context.abort(grpc.StatusCode.UNIMPLEMENTED, "more than one message")
+            await asyncio.wait((answer,))
+            if answer.cancelled() or (message := answer.result()) is None:
+                await context.abort(grpc.StatusCode.INTERNAL, "the call could not be handled")
+            await context.write(message)
+        finally:
+            answer.cancel()
+            second.cancel()
+
+    return grpc.stream_stream_rpc_method_handler(call)

@@ -1,7 +1,8 @@
 """ext_proc on this product's own HTTP/2: one `asyncio.Protocol` per connection of Envoy.
 
-Everything that arrived together is handled together, synchronously, and written once. The protocol
-is in `h2/`, what a request means in `ext_proc.stream`; here is only what connects them.
+Everything that arrived together is handled together, synchronously, and written once; unary calls
+may take their time, and those answered together are written once. The protocol is in `h2/`, what a
+request means in `ext_proc.stream`; here is only what connects them.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
 
 from ext_proc.transport import _socket
-from ext_proc.transport._model import Stream, StreamFactory
+from ext_proc.transport._calls import Calls
+from ext_proc.transport._model import NO_UNARY, Stream, StreamFactory, Unary
 from ext_proc.transport.h2 import (
+    DEFAULTS,
     Connection,
     Event,
+    Limits,
     Message,
     Opened,
     Reset,
@@ -35,8 +40,11 @@ _LAST_WORDS: Final = 1.0  # seconds for a peer to close a connection that is dra
 class NativeTransport:
     """See `ext_proc.transport.Transport`."""
 
-    def __init__(self, streams: StreamFactory) -> None:
+    def __init__(
+        self, streams: StreamFactory | None = None, unary: Mapping[str, Unary] = NO_UNARY
+    ) -> None:
         self._streams = streams
+        self._unary = unary
         self._server: asyncio.Server | None = None
         self._path: Path | None = None
         self._peers: set[_Peer] = set()
@@ -46,7 +54,7 @@ class NativeTransport:
         loop = asyncio.get_running_loop()
         with _socket.private():
             self._server = await loop.create_unix_server(
-                lambda: _Peer(self._streams, self._peers), path, backlog=_BACKLOG
+                lambda: _Peer(self._streams, self._unary, self._peers), path, backlog=_BACKLOG
             )
         self._path = path
 
@@ -70,11 +78,19 @@ class NativeTransport:
 class _Peer(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, streams: StreamFactory, peers: set[_Peer]) -> None:
+    def __init__(
+        self,
+        streams: StreamFactory | None,
+        unary: Mapping[str, Unary],
+        peers: set[_Peer],
+        limits: Limits = DEFAULTS,
+    ) -> None:
         self._new_stream = streams
         self._peers = peers
-        self._connection = Connection()
+        self._connection = Connection(limits)
         self._streams: dict[int, Stream] = {}
+        self._calls = Calls(unary, self._connection, self._write_soon)
+        self._writing = False
         self._transport: asyncio.Transport
         self._closing: asyncio.TimerHandle | None = None
         self.lost = asyncio.Event()
@@ -100,6 +116,7 @@ class _Peer(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._streams.clear()
+        self._calls.reset_all()
         self._peers.discard(self)
         if self._closing is not None:
             self._closing.cancel()
@@ -120,22 +137,26 @@ class _Peer(asyncio.Protocol):
         if isinstance(event, Message):
             self._on_message(event.stream, event.data)
         elif isinstance(event, Opened):
-            self._on_opened(event.stream, event.path)
+            self._on_opened(event)
         elif isinstance(event, Reset):
             self._streams.pop(event.stream, None)
+            self._calls.reset(event.stream)
         elif self._streams.pop(event.stream, None) is not None:
             # with OK, Envoy would send the body on as it came
             self._connection.end(event.stream, Status.ABORTED, "ended before it was answered")
-
-    def _on_opened(self, identity: int, path: str) -> None:
-        if path == METHOD:
-            self._streams[identity] = self._new_stream()
         else:
-            self._connection.end(identity, Status.UNIMPLEMENTED, "no such method")
+            self._calls.half_closed(event.stream)
+
+    def _on_opened(self, event: Opened) -> None:
+        if event.path == METHOD and self._new_stream is not None:
+            self._streams[event.stream] = self._new_stream()
+        elif not self._calls.open(event):
+            self._connection.end(event.stream, Status.UNIMPLEMENTED, "no such method")
 
     def _on_message(self, identity: int, data: bytes) -> None:
         stream = self._streams.get(identity)
         if stream is None:
+            self._calls.message(identity, data)
             return
         try:
             answers = stream.receive(ProcessingRequest.FromString(data))
@@ -150,6 +171,17 @@ class _Peer(asyncio.Protocol):
         if over or stream.done:
             del self._streams[identity]
             self._connection.end(identity)
+
+    def _write_soon(self) -> None:
+        """Once for all calls that are over in the same turn of the loop."""
+        if not self._writing:
+            self._writing = True
+            asyncio.get_running_loop().call_soon(self._write_answers)
+
+    def _write_answers(self) -> None:
+        self._writing = False
+        if not self._transport.is_closing():
+            self._write()
 
     def _write(self) -> None:
         connection = self._connection

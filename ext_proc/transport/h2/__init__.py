@@ -4,9 +4,10 @@ from ext_proc.transport.h2.connection import Connection
 from ext_proc.transport.h2.events import Event, HalfClosed, Message, Opened, Reset
 from ext_proc.transport.h2.frames import Code
 from ext_proc.transport.h2.grpc import Status
-from ext_proc.transport.h2.limits import Limits
+from ext_proc.transport.h2.limits import DEFAULTS, Limits
 
 __all__ = [
+    "DEFAULTS",
     "Code",
     "Connection",
     "Event",

@@ -7,23 +7,22 @@ never raise out of `receive`.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from itertools import islice
 from typing import Final
 
-from ext_proc.transport.h2 import frames, grpc
+from ext_proc.transport.h2 import frames
 from ext_proc.transport.h2.errors import ConnectionFault, StreamFault
-from ext_proc.transport.h2.events import Event, HalfClosed, Message, Opened, Reset
+from ext_proc.transport.h2.events import Event, HalfClosed, Opened, Reset
 from ext_proc.transport.h2.frames import Code, Setting
-from ext_proc.transport.h2.headers import HeaderBlocks
+from ext_proc.transport.h2.headers import HeaderBlocks, OpenBlock, Request
 from ext_proc.transport.h2.limits import DEFAULTS, Limits
-from ext_proc.transport.h2.reader import FrameReader
-from ext_proc.transport.h2.stream import H2Stream, Refused
+from ext_proc.transport.h2.reader import FrameReader, unpadded
+from ext_proc.transport.h2.receiver import Receiver
+from ext_proc.transport.h2.sender import Sender
+from ext_proc.transport.h2.stream import H2Stream
+from ext_proc.transport.h2.streams import Streams
 
 _DRAIN_PING: Final = b"draining"
-_REMEMBERED_CLOSED: Final = 4096
-_MOST_CONTINUATIONS: Final = 64  # frames of one block; empty ones would be endless
 
 
 class Connection:
@@ -32,6 +31,7 @@ class Connection:
     Attributes:
         closing: nothing will come any more: write what is outgoing, and close.
         fault: why, if it is the peer's.
+        send, end, reset: the sender's; see there.
     """
 
     def __init__(self, limits: Limits = DEFAULTS) -> None:
@@ -42,23 +42,18 @@ class Connection:
         self._reader = FrameReader()
         self._introduced = False
         self._headers = HeaderBlocks(limits.header_block)
-        self._block: tuple[int, int, bytearray] | None = None  # stream, flags, unfinished block
-        self._continuations = 0
-        self._streams: dict[int, H2Stream] = {}
-        self._left: dict[int, None] = {}  # ended by us while the peer might still send
-        # those that only the connection's window keeps from sending, the oldest first
-        self._blocked: OrderedDict[int, H2Stream] = OrderedDict()
-        self._last = 0
+        self._block: OpenBlock | None = None
+        self._streams = Streams()
+        self._open = self._streams.open
+        self._sender = Sender(self._streams, self._out, limits.queued)
+        self._receiver = Receiver(self._streams, self._sender, self._out, limits)
+        self.send = self._sender.send  # bound once: a call between would cost every message
+        self.end = self._sender.end
+        self.reset = self._sender.reset
         self._promised = frames.MAX_ID  # the last stream of our last GOAWAY; it never grows
-        self._spoken = False
-        self._send_window = frames.DEFAULT_WINDOW
-        self._receive_window = limits.connection_window
-        self._peer_window = frames.DEFAULT_WINDOW
-        self._peer_frame = frames.DEFAULT_FRAME_SIZE
-        self._buffered = self._queued = 0
         self._draining = self._final = False
         self._handlers: dict[int, Callable[[int, int, bytes, list[Event]], None]] = {
-            frames.DATA: self._on_data,
+            frames.DATA: self._receiver.on_data,
             frames.HEADERS: self._on_headers,
             frames.PRIORITY: self._on_priority,
             frames.RST_STREAM: self._on_rst_stream,
@@ -75,7 +70,7 @@ class Connection:
 
     @property
     def open_streams(self) -> int:
-        return len(self._streams)
+        return len(self._open)
 
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes from the peer; what they mean."""
@@ -95,48 +90,6 @@ class Connection:
         self._out.clear()
         return out
 
-    def send(self, identity: int, message: bytes) -> bool:
-        """A message on an open stream. False: the call is over, and nothing more can be sent.
-
-        When too much waits for the peer's windows already, the call ends with RESOURCE_EXHAUSTED.
-        """
-        stream = self._streams.get(identity)
-        if stream is None or stream.trailers is not None:
-            return False
-        self._start(stream)
-        payload = b"\x00" + frames.pack_u32(len(message)) + message
-        size = len(payload)
-        if (
-            stream.queue
-            or size > self._send_window
-            or size > stream.send_window
-            or size > self._peer_frame
-        ):
-            return self._enqueue(stream, payload)
-        self._send_window -= size
-        stream.send_window -= size
-        self._out.append(frames.head(size, frames.DATA, 0, identity))
-        self._out.append(payload)
-        return True
-
-    def end(self, identity: int, status: grpc.Status = grpc.Status.OK, detail: str = "") -> None:
-        """The call is over; messages that wait for the peer's window go first."""
-        stream = self._streams.get(identity)
-        if stream is None or stream.trailers is not None:
-            return
-        self._start(stream)
-        stream.trailers = grpc.trailers(status, detail)
-        self._forget_input(stream)
-        if not stream.queue:
-            self._finish(stream)
-
-    def reset(self, identity: int, code: Code) -> None:
-        """End a stream at once, without trailers."""
-        stream = self._streams.get(identity)
-        if stream is not None:
-            self._drop(stream)
-            self._out.append(frames.rst_stream(identity, code))
-
     def drain(self) -> None:
         """Ask for no more streams. Those that cross this on the wire are still taken: only when the
         peer has answered a PING is the last one final (RFC 9113, section 6.8)."""
@@ -148,7 +101,7 @@ class Connection:
     @property
     def drained(self) -> bool:
         """Whether the connection can be closed without a loss."""
-        return self.closing or (self._final and not self._streams)
+        return self.closing or (self._final and not self._open)
 
     # ---- reading
 
@@ -181,80 +134,16 @@ class Connection:
             # unknown types are ignored (section 4.1)
         except StreamFault as fault:
             self._out.append(frames.rst_stream(fault.stream, fault.code))
-            stream = self._streams.get(fault.stream)
+            stream = self._open.get(fault.stream)
             if stream is not None:
-                self._drop(stream)
+                self._sender.drop(stream)
                 events.append(Reset(fault.stream))
 
     # ---- frames
 
-    def _on_data(self, flags: int, identity: int, payload: bytes, events: list[Event]) -> None:
-        size = len(payload)
-        self._receive_window -= size
-        if self._receive_window < 0:
-            raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "more data than the connection's window")
-        if self._receive_window < self._limits.connection_window // 2:
-            self._replenish_connection()
-        if flags & frames.PADDED:
-            payload = _unpadded(payload)
-        stream = self._streams.get(identity)
-        if stream is None:
-            self._on_data_without_stream(flags, identity)
-            return
-        if stream.ended:
-            raise StreamFault(identity, Code.STREAM_CLOSED, "data after the end")
-        stream.ended = bool(flags & frames.END_STREAM)
-        stream.receive_window -= size
-        if stream.receive_window < 0:
-            raise StreamFault(identity, Code.FLOW_CONTROL_ERROR, "more data than the window")
-        if stream.trailers is None and not self._take(stream, payload, events):
-            return
-        if stream.ended:
-            events.append(HalfClosed(identity))
-        elif stream.receive_window < self._limits.stream_window // 2:
-            more = self._limits.stream_window - stream.receive_window
-            stream.receive_window += more
-            self._out.append(frames.window_update(identity, more))
-
-    def _take(self, stream: H2Stream, data: bytes, events: list[Event]) -> bool:
-        """Whether the call goes on."""
-        held = len(stream.buffer)
-        messages, refused = stream.messages(data, self._limits.message)
-        self._buffered += len(stream.buffer) - held
-        for message in messages:
-            events.append(Message(stream.identity, message))
-        if refused is None and self._buffered > self._limits.buffered and stream.buffer:
-            refused = Refused(grpc.Status.RESOURCE_EXHAUSTED, "too much is buffered")
-        if refused is None:
-            return True
-        self._refuse(stream, refused)
-        events.append(Reset(stream.identity))
-        return False
-
-    def _refuse(self, stream: H2Stream, why: Refused) -> None:
-        """End a call now: what waits is dropped, the peer asked to stop (section 8.1)."""
-        self._queued -= stream.unqueue()
-        self._start(stream)
-        stream.trailers = grpc.trailers(why.status, why.detail)
-        self._finish(stream)
-        if not stream.ended:
-            self._out.append(frames.rst_stream(stream.identity, Code.NO_ERROR))
-
-    def _idle(self, identity: int) -> bool:
-        """Whether it is a stream that was never opened; 0 and the server's own never are."""
-        return identity > self._last or identity % 2 == 0
-
-    def _on_data_without_stream(self, flags: int, identity: int) -> None:
-        if self._idle(identity):
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "data on an idle stream")
-        if identity not in self._left:
-            raise StreamFault(identity, Code.STREAM_CLOSED, "data on a closed stream")
-        if flags & frames.END_STREAM:
-            del self._left[identity]
-
     def _on_headers(self, flags: int, identity: int, payload: bytes, events: list[Event]) -> None:
         if flags & frames.PADDED:
-            payload = _unpadded(payload)
+            payload = unpadded(payload)
         if flags & frames.HAS_PRIORITY:
             if len(payload) < 5:
                 raise ConnectionFault(Code.FRAME_SIZE_ERROR, "no room for a priority")
@@ -262,34 +151,31 @@ class Connection:
         if flags & frames.END_HEADERS:
             self._on_block(flags, identity, payload, events)
         else:
-            self._block, self._continuations = (identity, flags, bytearray(payload)), 0
+            self._block = OpenBlock(identity, flags, payload, self._limits.header_block)
 
     def _on_continuation(
         self, kind: int, flags: int, identity: int, payload: bytes, events: list[Event]
     ) -> None:
         assert self._block is not None
-        expected, first_flags, block = self._block
-        if kind != frames.CONTINUATION or identity != expected:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "a header block is interrupted")
-        block += payload
-        self._continuations += 1
-        if len(block) > self._limits.header_block or self._continuations > _MOST_CONTINUATIONS:
-            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "a header block is too long")
+        block = self._block
+        block.add(kind, identity, payload)
         if flags & frames.END_HEADERS:
             self._block = None
-            self._on_block(first_flags, identity, bytes(block), events)
+            self._on_block(block.flags, identity, bytes(block.fragments), events)
 
     def _on_block(self, flags: int, identity: int, block: bytes, events: list[Event]) -> None:
-        path = self._headers.path(block)  # decoded in any case: it may change the decoder's table
-        stream = self._streams.get(identity)
+        request = self._headers.request(
+            block
+        )  # decoded in any case: it may change the decoder's table
+        stream = self._open.get(identity)
         if stream is not None:
             self._on_trailers(flags, stream, events)
         elif identity % 2 == 0:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "a stream of the server's numbers")
-        elif identity <= self._last:
+        elif identity <= self._streams.last:
             self._on_block_without_stream(flags, identity)
         else:
-            self._on_request(flags, identity, path, events)
+            self._on_request(flags, identity, request, events)
 
     def _on_trailers(self, flags: int, stream: H2Stream, events: list[Event]) -> None:
         if stream.ended:
@@ -299,21 +185,21 @@ class Connection:
         self._half_close(stream, events)
 
     def _on_block_without_stream(self, flags: int, identity: int) -> None:
-        if identity not in self._left:
+        if identity not in self._streams.left:
             raise ConnectionFault(Code.STREAM_CLOSED, "headers on a closed stream")
         if flags & frames.END_STREAM:
-            del self._left[identity]
+            del self._streams.left[identity]
 
-    def _on_request(self, flags: int, identity: int, path: str, events: list[Event]) -> None:
-        self._last = identity
-        if identity > self._promised or len(self._streams) >= self._limits.streams:
+    def _on_request(self, flags: int, identity: int, request: Request, events: list[Event]) -> None:
+        self._streams.last = identity
+        if identity > self._promised or len(self._open) >= self._limits.streams:
             if not flags & frames.END_STREAM:
-                self._leave(identity)
+                self._streams.leave(identity)
             self._out.append(frames.rst_stream(identity, Code.REFUSED_STREAM))
             return
-        stream = H2Stream(identity, self._peer_window, self._limits.stream_window)
-        self._streams[identity] = stream
-        events.append(Opened(identity, path))
+        stream = H2Stream(identity, self._sender.initial_window, self._limits.stream_window)
+        self._open[identity] = stream
+        events.append(Opened(identity, *request))
         if flags & frames.END_STREAM:
             self._half_close(stream, events)
 
@@ -326,7 +212,7 @@ class Connection:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "a priority of no stream")
         if len(payload) == 5:
             return
-        if self._idle(identity):  # which may not be reset
+        if self._streams.idle(identity):  # which may not be reset
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a priority has five bytes")
         raise StreamFault(identity, Code.FRAME_SIZE_ERROR, "a priority has five bytes")
 
@@ -335,14 +221,14 @@ class Connection:
     ) -> None:
         if len(payload) != 4:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "RST_STREAM has four bytes")
-        if self._idle(identity):
+        if self._streams.idle(identity):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "RST_STREAM of an idle stream")
-        stream = self._streams.get(identity)
+        stream = self._open.get(identity)
         if stream is None:
-            self._left.pop(identity, None)
+            self._streams.left.pop(identity, None)
             return
         stream.ended = True  # the peer sends no more, so the stream needs no remembering
-        self._drop(stream)
+        self._sender.drop(stream)
         events.append(Reset(identity))
 
     def _on_settings(self, flags: int, identity: int, payload: bytes, _events: object) -> None:
@@ -356,34 +242,7 @@ class Connection:
         if len(payload) % 6:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a setting has six bytes")
         self._introduced = True
-        before = self._peer_window
-        for start in range(0, len(payload), 6):
-            self._set(*frames.unpack_setting(payload, start))
-        # before what the new windows let go: the peer may count by them only from here on
-        self._out.append(frames.frame(frames.SETTINGS, frames.ACK, 0))
-        if self._peer_window != before:
-            self._widen_all(self._peer_window - before)
-
-    def _set(self, key: int, value: int) -> None:
-        if key == Setting.INITIAL_WINDOW_SIZE:
-            if value > frames.MAX_WINDOW:
-                raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a window above 2^31-1")
-            self._peer_window = value
-        elif key == Setting.MAX_FRAME_SIZE:
-            if not frames.DEFAULT_FRAME_SIZE <= value <= frames.LARGEST_FRAME_SIZE:
-                raise ConnectionFault(Code.PROTOCOL_ERROR, "a frame size out of range")
-            self._peer_frame = value
-        elif key == Setting.ENABLE_PUSH and value > 1:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
-
-    def _widen_all(self, change: int) -> None:
-        """Of the open streams, by a new initial size (section 6.9.2): they may become negative."""
-        for stream in list(self._streams.values()):
-            stream.send_window += change
-            if stream.send_window > frames.MAX_WINDOW:
-                raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a window above 2^31-1")
-            if stream.queue:
-                self._flush(stream)
+        self._sender.settings(payload)
 
     def _on_push_promise(self, *_: object) -> None:
         raise ConnectionFault(Code.PROTOCOL_ERROR, "clients do not push")
@@ -413,127 +272,21 @@ class Connection:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "WINDOW_UPDATE has four bytes")
         more = frames.unpack_u32(payload, 0)[0] & frames.MAX_WINDOW
         if identity == 0:
-            if more == 0:
-                raise ConnectionFault(Code.PROTOCOL_ERROR, "a window grows by more than 0")
-            self._send_window += more
-            if self._send_window > frames.MAX_WINDOW:
-                raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "a window above 2^31-1")
-            self._flush_all()
+            self._sender.widen_connection(more)
             return
-        if self._idle(identity):
+        if self._streams.idle(identity):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "the window of an idle stream")
-        stream = self._streams.get(identity)
+        stream = self._open.get(identity)
         if stream is not None:
-            self._widen(stream, more)
-
-    def _widen(self, stream: H2Stream, more: int) -> None:
-        if more == 0:
-            raise StreamFault(stream.identity, Code.PROTOCOL_ERROR, "a window grows by more than 0")
-        stream.send_window += more
-        if stream.send_window > frames.MAX_WINDOW:
-            raise StreamFault(stream.identity, Code.FLOW_CONTROL_ERROR, "a window above 2^31-1")
-        if stream.queue:
-            self._flush(stream)
+            self._sender.widen(stream, more)
 
     def _on_stray_continuation(self, *_: object) -> None:
         raise ConnectionFault(Code.PROTOCOL_ERROR, "CONTINUATION of nothing")
-
-    # ---- sending
-
-    def _start(self, stream: H2Stream) -> None:
-        if stream.started:
-            return
-        stream.started = True
-        block = grpc.HEADERS_BLOCK
-        if not self._spoken:  # no table, whatever size the peer announced or will announce
-            self._spoken, block = True, grpc.NO_TABLE + block
-        self._out.append(frames.frame(frames.HEADERS, frames.END_HEADERS, stream.identity, block))
-
-    def _enqueue(self, stream: H2Stream, payload: bytes) -> bool:
-        stream.queue.append(memoryview(payload))
-        self._queued += len(payload)
-        self._flush(stream)
-        if self._queued <= self._limits.queued or not stream.queue:
-            return True
-        self._refuse(stream, Refused(grpc.Status.RESOURCE_EXHAUSTED, "too much is queued"))
-        return False
-
-    def _flush_all(self) -> None:
-        while self._blocked and self._send_window > 0:
-            self._flush(next(iter(self._blocked.values())))
-
-    def _flush(self, stream: H2Stream) -> None:
-        """Send of the queue what the windows allow; then the trailers, if they are there."""
-        queue = stream.queue
-        while queue:
-            allowed = min(self._send_window, stream.send_window, self._peer_frame)
-            if allowed <= 0:
-                self._block_on(stream)
-                return
-            piece = queue.popleft()
-            if len(piece) > allowed:
-                queue.appendleft(piece[allowed:])
-                piece = piece[:allowed]
-            size = len(piece)
-            self._queued -= size
-            self._send_window -= size
-            stream.send_window -= size
-            self._out.append(frames.head(size, frames.DATA, 0, stream.identity))
-            self._out.append(piece)
-        self._blocked.pop(stream.identity, None)
-        if stream.trailers is not None:
-            self._finish(stream)
-
-    def _block_on(self, stream: H2Stream) -> None:
-        """Wait for the connection's window, or, not listed, for the stream's own."""
-        if stream.send_window > 0:
-            self._blocked[stream.identity] = stream
-        else:
-            self._blocked.pop(stream.identity, None)
-
-    def _finish(self, stream: H2Stream) -> None:
-        assert stream.trailers is not None
-        flags = frames.END_HEADERS | frames.END_STREAM
-        self._out.append(frames.frame(frames.HEADERS, flags, stream.identity, stream.trailers))
-        self._drop(stream)
-
-    def _drop(self, stream: H2Stream) -> None:
-        self._forget_input(stream)
-        if stream.queue:
-            self._queued -= stream.unqueue()
-        del self._streams[stream.identity]
-        if self._blocked:
-            self._blocked.pop(stream.identity, None)
-        if not stream.ended:
-            self._leave(stream.identity)
-
-    def _forget_input(self, stream: H2Stream) -> None:
-        if stream.buffer:
-            self._buffered -= len(stream.buffer)
-            stream.buffer.clear()
-
-    def _leave(self, identity: int) -> None:
-        """Remember that the peer may still send on this stream."""
-        if len(self._left) >= _REMEMBERED_CLOSED:
-            for oldest in list(islice(self._left, _REMEMBERED_CLOSED // 4)):
-                del self._left[oldest]  # many at once: finding the first key is not free
-        self._left[identity] = None
-
-    def _replenish_connection(self) -> None:
-        more = self._limits.connection_window - self._receive_window
-        self._receive_window += more
-        self._out.append(frames.window_update(0, more))
 
     def _fail(self, fault: ConnectionFault) -> None:
         self.closing, self.fault = True, fault
         self._go_away(fault.code)
 
     def _go_away(self, code: Code) -> None:
-        self._promised = min(self._promised, self._last)
+        self._promised = min(self._promised, self._streams.last)
         self._out.append(frames.goaway(self._promised, code))
-
-
-def _unpadded(payload: bytes) -> bytes:
-    if not payload or payload[0] >= len(payload):
-        raise ConnectionFault(Code.PROTOCOL_ERROR, "more padding than payload")
-    return payload[1 : len(payload) - payload[0]]

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 
 class Opened(NamedTuple):
-    """A call began; `path` names its method."""
+    """A call began; `path` names its method, `timeout` are the seconds that its caller waits."""
 
     stream: int
     path: str
+    timeout: float | None = None
 
 
 class Message(NamedTuple):

@@ -13,6 +13,7 @@ from ext_proc.transport.h2.frames import header_block
 
 PREFIX: Final = 5
 """Bytes before a message: a compressed-flag and the length."""
+_UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _MOST_DETAIL: Final = 100  # bytes of a percent-encoded grpc-message
 
 
@@ -21,7 +22,7 @@ class Status(IntEnum):
 
     OK = 0
     CANCELLED = 1
-    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
     RESOURCE_EXHAUSTED = 8
     ABORTED = 10
     UNIMPLEMENTED = 12
@@ -41,6 +42,14 @@ def trailers(status: Status, detail: str) -> bytes:
     if status is Status.OK:
         return OK_TRAILERS
     return header_block([(b"grpc-status", b"%d" % status), (b"grpc-message", _quoted(detail))])
+
+
+def seconds(timeout: bytes) -> float | None:
+    """Of a `grpc-timeout`: up to eight digits and a unit. None if it is something else."""
+    number, unit = timeout[:-1], _UNITS.get(timeout[-1:])
+    if unit is None or not number.isdigit() or len(number) > 8:
+        return None
+    return int(number) * unit
 
 
 def _quoted(detail: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Bytes as they come → whole frames (RFC 9113, sections 3.4 and 4.1)."""
+"""Bytes as they come → whole frames (RFC 9113, sections 3.4, 4.1 and 6.1)."""
 
 from __future__ import annotations
 
@@ -61,3 +61,14 @@ class FrameReader:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "not HTTP/2 with prior knowledge")
         self._greeted = len(data) >= len(preface)
         return len(preface)
+
+
+def unpadded(payload: bytes) -> bytes:
+    """Of DATA and HEADERS frames with the flag `PADDED` (section 6.1).
+
+    Raises:
+        ConnectionFault: there is more padding than payload.
+    """
+    if not payload or payload[0] >= len(payload):
+        raise ConnectionFault(Code.PROTOCOL_ERROR, "more padding than payload")
+    return payload[1 : len(payload) - payload[0]]

@@ -6,8 +6,7 @@ import asyncio
 import os
 import socket
 import stat
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,14 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
 from envoy.service.ext_proc.v3.external_processor_pb2_grpc import ExternalProcessorStub
 
 from ext_proc.stream import RequestStream
-from ext_proc.transport import TRANSPORTS, StreamFactory, Transport
+from ext_proc.transport import TransportFactory as Make
 from ext_proc.transport._socket import MAX_PATH
 from tests.unit.ext_proc.make import error, request, sent, table
+from tests.unit.ext_proc.transport.serving import dialled, serving
 
 pytestmark = pytest.mark.anyio
 
 GOOD = {"variables": {"dish": "kimchi"}}
-Make = Callable[[StreamFactory], Transport]
 
 
 def exists(path: Path) -> bool:
@@ -42,35 +41,6 @@ def mode(path: Path) -> int:
 
 def write(path: Path) -> None:
     path.write_text("a file")
-
-
-@pytest.fixture(params=sorted(TRANSPORTS))
-def make(request: pytest.FixtureRequest) -> Make:
-    return TRANSPORTS[request.param]
-
-
-@pytest.fixture
-def path() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="naru") as directory:  # short: sun_path has 108 bytes
-        yield Path(directory) / "p.sock"
-
-
-@asynccontextmanager
-async def serving(
-    make: Make, path: Path, streams: StreamFactory | None = None
-) -> AsyncIterator[Transport]:
-    current = table()
-    transport = make(streams or (lambda: RequestStream(current)))
-    await transport.start(path)
-    try:
-        yield transport
-    finally:
-        await transport.drain(0)
-
-
-def dialled(path: Path) -> grpc.aio.Channel:
-    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    return grpc.aio.insecure_channel(f"unix:{path}", options=options)
 
 
 @asynccontextmanager

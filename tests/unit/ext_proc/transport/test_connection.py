@@ -349,9 +349,9 @@ def test_what_is_remembered_is_bounded() -> None:
     blocks = HeaderBlocks(64 * 1024)
     blocks.acknowledged()
     for number in range(2000):
-        assert blocks.path(block(f"/{number}")) == f"/{number}"
+        assert blocks.request(block(f"/{number}")).path == f"/{number}"
     long = NO_TABLE + literal(b":path", b"/long") + literal(b"x", bytes(100)) * 20
-    assert blocks.path(long) == blocks.path(long) == "/long"
+    assert blocks.request(long) == blocks.request(long) == ("/long", None)
     assert 0 < len(blocks._known) <= 512
     assert long not in blocks._known
 
@@ -457,10 +457,10 @@ def test_more_data_than_the_streams_window() -> None:
     assert server.said() == []
     server.take(data(1, bytes(16_384)))
     assert [bytes(f) for f in server.said()] == [window_update(1, 16_384 * 2 + 5)]
-    server.connection._streams[1].receive_window = 10
+    server.connection._streams.open[1].receive_window = 10
     server.take(data(1, bytes(7) + b"\x01\x00\x00", PADDED))  # padding counts too
     server.said()
-    server.connection._streams[1].receive_window = 10
+    server.connection._streams.open[1].receive_window = 10
     assert server.take(data(1, bytes(11))) == [Reset(1)]
     assert [(f.kind, f.code) for f in server.said()] == [(RST_STREAM, Code.FLOW_CONTROL_ERROR)]
 
@@ -471,7 +471,7 @@ def test_more_data_than_the_connections_window() -> None:
     assert server.said() == []
     server.take(data(1, bytes(16_384)))
     assert [bytes(f) for f in server.said()] == [window_update(0, 16_384 * 2 + 5)]
-    server.connection._receive_window = 10
+    server.connection._receiver.window = 10
     server.take(data(1, bytes(11)))
     assert gone(server.said()) == [Code.FLOW_CONTROL_ERROR]
 
@@ -544,7 +544,7 @@ def test_a_stream_that_is_blocked_by_itself_is_not_looked_at_again() -> None:
     assert server.books()["blocked"] == 0
     server.take(settings((INITIAL_WINDOW, FULL)), headers(3))
     server.connection.send(3, bytes(65_536))
-    assert list(server.connection._blocked) == [3]
+    assert list(server.connection._sender._blocked) == [3]
     server.take(settings((INITIAL_WINDOW, 3)))
     assert server.books()["blocked"] == 0
 
@@ -610,7 +610,7 @@ def test_what_is_remembered_of_ended_streams_is_bounded() -> None:
         server.take(headers(number))
         server.connection.end(number)
         assert server.books()["left"] <= 4096
-    assert server.books() == EMPTY | {"left": len(server.connection._left)}
+    assert server.books() == EMPTY | {"left": len(server.connection._streams.left)}
     server.take(data(9_999, message(b"late")), data(9_999 - 2 * 3000, message(b"late")))
     assert server.said()[-1].kind != RST_STREAM
 

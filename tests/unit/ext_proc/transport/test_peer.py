@@ -113,7 +113,7 @@ def test_windows_below_zero() -> None:
     serve(peer)
     peer.settings(initial_window_size=100)
     serve(peer)
-    assert peer.server._streams[stream].send_window == 100 - 60_010
+    assert peer.server._streams.open[stream].send_window == 100 - 60_010
     peer.server.send(stream, b"more")
     peer.client.increment_flow_control_window(59_910, stream)
     peer.quiet()
@@ -193,7 +193,7 @@ def test_resets_at_any_moment(seed: int) -> None:
         peer.reset(stream)
     peer.quiet()
     assert books(peer) | {"left": 0} == EMPTY
-    assert peer.server._left.keys() <= peer.resets.keys()  # they are remembered for a while
+    assert peer.server._streams.left.keys() <= peer.resets.keys()  # they are remembered for a while
     assert not peer.server.closing
     assert peer.client.open_outbound_streams == 0
 

@@ -301,21 +301,25 @@ class Conversation(RuleBasedStateMachine):
     @invariant()
     def windows(self) -> None:
         server = self.peer.server
-        assert server._send_window >= 0
-        assert 0 <= server._receive_window <= 65_535
-        for stream in server._streams.values():
-            assert stream.send_window >= server._peer_window - self.widest
+        assert server._sender.window >= 0
+        assert 0 <= server._receiver.window <= 65_535
+        for stream in server._streams.open.values():
+            assert stream.send_window >= server._sender.initial_window - self.widest
             assert 0 <= stream.receive_window <= 65_535
 
     @invariant()
     def the_books(self) -> None:
         server = self.peer.server
-        streams = server._streams.values()
-        assert server._buffered == sum(len(stream.buffer) for stream in streams) <= 6000
-        assert server._queued == sum(sum(map(len, stream.queue)) for stream in streams) <= 80_000
+        streams = server._streams.open.values()
+        assert server._streams.buffered == sum(len(stream.buffer) for stream in streams) <= 6000
+        assert (
+            server._sender.queued
+            == sum(sum(map(len, stream.queue)) for stream in streams)
+            <= 80_000
+        )
         waiting = {s.identity for s in streams if s.queue and s.send_window > 0}
-        assert server._blocked.keys() == waiting
-        assert not waiting or server._send_window == 0
+        assert server._sender._blocked.keys() == waiting
+        assert not waiting or server._sender.window == 0
 
     @invariant()
     def nothing_is_mixed_up(self) -> None:
@@ -340,8 +344,8 @@ class Conversation(RuleBasedStateMachine):
         peer.quiet()
         self.nobody_is_at_fault()
         self.the_books()
-        assert not peer.server._streams
-        assert peer.server._left.keys() <= peer.resets.keys()
+        assert not peer.server._streams.open
+        assert peer.server._streams.left.keys() <= peer.resets.keys()
         if peer.goaways:
             assert peer.server.drained
 

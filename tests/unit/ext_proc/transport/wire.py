@@ -104,11 +104,11 @@ class Server:
         """What it still keeps; all zero once every stream is closed on both sides."""
         c = self.connection
         return {
-            "buffered": c._buffered,
-            "queued": c._queued,
-            "streams": len(c._streams),
-            "blocked": len(c._blocked),
-            "left": len(c._left),
+            "buffered": c._streams.buffered,
+            "queued": c._sender.queued,
+            "streams": len(c._streams.open),
+            "blocked": len(c._sender._blocked),
+            "left": len(c._streams.left),
         }
 
 
