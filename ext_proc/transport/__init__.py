@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ext_proc.transport._model import Stream, StreamFactory, Transport
+from ext_proc.transport._socket import activated, adopt
 from ext_proc.transport.grpcio import GrpcioTransport
 from ext_proc.transport.native import NativeTransport
 
@@ -17,4 +18,4 @@ TRANSPORTS: Final[Mapping[str, Callable[[StreamFactory], Transport]]] = MappingP
     {"grpcio": GrpcioTransport, "native": NativeTransport}
 )
 
-__all__ = ["TRANSPORTS", "Stream", "StreamFactory", "Transport"]
+__all__ = ["TRANSPORTS", "Stream", "StreamFactory", "Transport", "activated", "adopt"]

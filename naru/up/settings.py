@@ -37,6 +37,7 @@ class UpSettings:
     demo: bool = False
     open: bool = False
     workers: int = 1
+    transport: str = "native"
     drain: float = 20.0
     node_id: str = "gateway"
     kek_file: Path | None = None
@@ -66,6 +67,7 @@ def read_settings(
         demo=demo,
         open=open_,
         workers=_count(environment, "NARU_WORKERS", _cores()),
+        transport=environment.get("NARU_TRANSPORT") or "native",
         drain=float(_count(environment, "NARU_ENVOY_DRAIN_SECONDS", 20)),
         node_id=environment.get("NARU_NODE_ID", "gateway"),
         kek_file=_path(environment, "NARU_KEK_FILE"),
