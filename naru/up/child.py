@@ -17,7 +17,7 @@ __all__ = ["Child", "ChildSpec"]
 
 _READY_POLL = 0.05
 _PROGRESS_EVERY = 5.0
-_ALIVE_EVERY = 1.0
+_ALIVE_EVERY = 0.25
 
 
 class Child:

@@ -12,7 +12,7 @@ import httpx
 
 Probe = Callable[[], Awaitable[bool]]
 _PATIENCE = 2.0
-_PING_PATIENCE = 3.0
+_PING_PATIENCE = 1.5
 
 
 def new_http() -> httpx.AsyncClient:

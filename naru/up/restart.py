@@ -12,7 +12,7 @@ class Backoff:
     first: float = 0.1
     factor: float = 2.0
     limit: float = 30.0
-    calm: float = 5.0
+    calm: float = 2.0
     _next: float = field(default=0.0, init=False)
 
     def delay(self, ran_for: float) -> float:
