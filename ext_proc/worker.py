@@ -15,7 +15,7 @@ from ext_proc import _ads_grpc
 from ext_proc.ads import PLAN, SECRET, DeltaClient
 from ext_proc.plans import PlanTable
 from ext_proc.stream import RequestStream
-from ext_proc.transport import TRANSPORTS
+from ext_proc.transport import TRANSPORTS, adopt
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,11 @@ class WorkerSettings:
 
     Attributes:
         socket: path of the Unix socket; its directory exists. At most 107 bytes.
+        listener: file descriptor of the socket if it is open already: whoever opened it keeps it,
+            so that what connects while this worker is restarted waits instead of being refused.
         xds_address: `host:port` of the control plane's ADS.
-        node_id: by which the control plane knows this worker; unique among the connected ones.
+        node_id: by which the control plane knows this worker; unique among the connected ones, but
+            for the process that it replaces, and that ends as soon as this one serves.
         transport: a name from `ext_proc.transport.TRANSPORTS`.
         patience: seconds to wait for the first plans before the socket opens without them; until
             they come, every request is answered with 503 `plan_unavailable`.
@@ -38,6 +41,7 @@ class WorkerSettings:
     xds_address: str
     node_id: str
     transport: str = "native"
+    listener: int | None = None
     patience: float = 5.0
     grace: float = 10.0
 
@@ -77,6 +81,7 @@ async def run_worker(
     if stop is None:
         stop = asyncio.Event()
         _on_signals(stop)
+    listener = None if settings.listener is None else adopt(settings.listener)
     holder = Holder()
     # secrets first, so that a plan does not arrive before the secret that it names
     client = DeltaClient(settings.node_id, {SECRET: holder.apply_secrets, PLAN: holder.apply_plans})
@@ -89,7 +94,7 @@ async def run_worker(
         await _either(synced, stop, timeout=settings.patience)
         if stop.is_set():
             return
-        await transport.start(settings.socket)
+        await transport.start(settings.socket, listener)
         log.info("serving %d plans on %s", len(holder.table.plans), settings.socket)
         ready()
         await stop.wait()

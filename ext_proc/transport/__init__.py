@@ -16,6 +16,7 @@ from ext_proc.transport._model import (
     TransportFactory,
     Unary,
 )
+from ext_proc.transport._socket import activated, adopt
 from ext_proc.transport.grpcio import GrpcioTransport
 from ext_proc.transport.native import NativeTransport
 
@@ -23,4 +24,13 @@ TRANSPORTS: Final[Mapping[str, TransportFactory]] = MappingProxyType(
     {"grpcio": GrpcioTransport, "native": NativeTransport}
 )
 
-__all__ = ["TRANSPORTS", "Stream", "StreamFactory", "Transport", "TransportFactory", "Unary"]
+__all__ = [
+    "TRANSPORTS",
+    "Stream",
+    "StreamFactory",
+    "Transport",
+    "TransportFactory",
+    "Unary",
+    "activated",
+    "adopt",
+]

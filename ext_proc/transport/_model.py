@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -38,8 +39,10 @@ NO_UNARY: Final[Mapping[str, Unary]] = MappingProxyType({})
 class Transport(Protocol):
     """A server of ext_proc streams, and of unary methods, on a Unix socket."""
 
-    async def start(self, path: Path) -> None:
-        """Listen on `path`; returns once connections are accepted.
+    async def start(self, path: Path, listener: socket.socket | None = None) -> None:
+        """Listen on `path`, or serve a `listener` that somebody else has bound and keeps open.
+
+        Returns once connections are accepted.
 
         Raises:
             OSError: it is not possible.
@@ -47,7 +50,10 @@ class Transport(Protocol):
         ...
 
     async def drain(self, grace: float) -> None:
-        """Take no new streams, wait up to `grace` seconds for the open ones, and stop."""
+        """Take no new streams, wait up to `grace` seconds for the open ones, and stop.
+
+        What waits in the backlog of a given `listener` is left to the process that serves it next.
+        """
         ...
 
 

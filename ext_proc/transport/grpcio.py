@@ -1,8 +1,13 @@
-"""ext_proc on grpc.aio: complete and well tested, not the fastest."""
+"""ext_proc on grpc.aio: complete and well tested, not the fastest.
+
+Its Python API has no way to take a listening socket over (C++ has: `AddPassiveListener`), so what
+connects while a worker restarts is refused.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +42,9 @@ class GrpcioTransport:
         self._server: grpc.aio.Server | None = None
         self._path: Path | None = None
 
-    async def start(self, path: Path) -> None:
+    async def start(self, path: Path, listener: socket.socket | None = None) -> None:
+        if listener is not None:
+            raise OSError("grpcio cannot serve a socket that is open already")
         _socket.clear(path)
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers((self._handlers(),))

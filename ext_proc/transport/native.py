@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -33,7 +34,7 @@ from ext_proc.transport.h2 import (
 log = logging.getLogger(__name__)
 
 METHOD: Final = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
-_BACKLOG: Final = 1024
+_ACCEPTING: Final = 5  # turns of the loop from accept(2) to `connection_made`, and some more
 _LAST_WORDS: Final = 1.0  # seconds for a peer to close a connection that is drained
 
 
@@ -49,20 +50,21 @@ class NativeTransport:
         self._path: Path | None = None
         self._peers: set[_Peer] = set()
 
-    async def start(self, path: Path) -> None:
-        _socket.clear(path)
-        loop = asyncio.get_running_loop()
-        with _socket.private():
-            self._server = await loop.create_unix_server(
-                lambda: _Peer(self._streams, self._unary, self._peers), path, backlog=_BACKLOG
-            )
-        self._path = path
+    async def start(self, path: Path, listener: socket.socket | None = None) -> None:
+        if listener is None:
+            listener = _socket.listen(path)
+            self._path = path
+        # not create_unix_server: from Python 3.13 on it unlinks what somebody else has bound
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: _Peer(self._streams, self._unary, self._peers),
+            sock=listener,
+            backlog=_socket.BACKLOG,
+        )
 
     async def drain(self, grace: float) -> None:
-        if self._server is None or self._path is None:
+        if self._server is None:
             return
-        self._server.close()
-        self._path.unlink(missing_ok=True)
+        await self._stop_accepting(self._server)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 while self._peers:  # again for a connection that was being accepted
@@ -73,6 +75,20 @@ class NativeTransport:
             peer.abort()
         await self._server.wait_closed()
         self._server = None
+
+    async def _stop_accepting(self, server: asyncio.Server) -> None:
+        """From here on connections stay in the backlog; those taken out of it become peers.
+
+        They need some turns of the loop for that, and a server that is closed would drop them.
+        """
+        loop = asyncio.get_running_loop()
+        for listener in server.sockets:
+            loop.remove_reader(listener)
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+        for _ in range(_ACCEPTING):
+            await asyncio.sleep(0)
+        server.close()
 
 
 class _Peer(asyncio.Protocol):

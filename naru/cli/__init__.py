@@ -9,6 +9,7 @@ from naru.cli.apply import apply
 from naru.cli.bootstrap import bootstrap
 from naru.cli.delete import delete
 from naru.cli.get import get
+from naru.cli.restart import restart
 from naru.cli.roles import control_plane, envoy, ext_proc
 from naru.cli.status import status
 from naru.cli.up import up
@@ -28,5 +29,8 @@ def main(context: click.Context, options: GlobalOptions) -> None:
     context.obj = options
 
 
-for command in (up, apply, get, delete, status, bootstrap, control_plane, ext_proc, envoy):
+for command in (
+    *(up, apply, get, delete, status, restart, bootstrap),
+    *(control_plane, ext_proc, envoy),
+):
     main.add_command(command)

@@ -63,15 +63,48 @@ def control_plane() -> None:
     show_default=True,
     help="native is this product's own, and the fast one.",
 )
-def ext_proc(socket: Path, xds_address: Address, node_id: str, transport: str) -> None:
-    """Run one ext_proc worker."""
-    worker = server_part("ext_proc.worker")
+@click.option(
+    "--listen-fd",
+    type=click.IntRange(min=0),
+    help="The socket if it is open already, as a file descriptor; not with grpcio. A service "
+    "manager may hand it over instead (LISTEN_FDS=1, LISTEN_PID).",
+)
+@click.option(
+    "--ready-fd",
+    type=click.IntRange(min=0),
+    help="A file descriptor to write a newline to once requests are served.",
+)
+def ext_proc(
+    socket: Path,
+    xds_address: Address,
+    node_id: str,
+    transport: str,
+    listen_fd: int | None,
+    ready_fd: int | None,
+) -> None:
+    """Run one ext_proc worker.
+
+    A worker that makes its socket itself takes it away when it ends, and what connects until the
+    next one listens is refused. With a socket that somebody else keeps open nothing is refused, and
+    two workers may serve it at once: start the new one, wait for its newline, then SIGTERM the old.
+    """
+    worker, transports = server_part("ext_proc.worker"), server_part("ext_proc.transport")
     _log_to_stderr()
-    settings = worker.WorkerSettings(socket, str(xds_address), node_id, transport)
+    if listen_fd is None:
+        listen_fd = transports.activated(os.environ, os.getpid())
+    settings = worker.WorkerSettings(
+        socket, str(xds_address), node_id, transport=transport, listener=listen_fd
+    )
     try:
-        asyncio.run(worker.run_worker(settings))
+        asyncio.run(worker.run_worker(settings, ready=lambda: _say_ready(ready_fd)))
     except OSError as error:
         raise click.ClickException(f"The worker cannot listen on {socket}: {error}") from error
+
+
+def _say_ready(descriptor: int | None) -> None:
+    if descriptor is not None:
+        with os.fdopen(descriptor, "wb") as reader:
+            reader.write(b"\n")
 
 
 @click.command("envoy")

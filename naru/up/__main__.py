@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from naru.up import probes
 from naru.up.console import NAME_WIDTH, Console
+from naru.up.control import answering
 from naru.up.errors import UpError
 from naru.up.guard import release_signals
 from naru.up.layout import lay_out
@@ -48,7 +50,10 @@ async def _run(settings: UpSettings, lifeline: int) -> None:
     try:
         async with probes.new_http() as http:
             system = build_system(settings, layout, console, http)
-            await Supervisor(system, console, stop, hurry).run()
+            supervisor = Supervisor(system, console, stop, hurry)
+            commands = {"restart": functools.partial(supervisor.replace, "ext_proc")}
+            async with answering(layout.data_dir, commands):
+                await supervisor.run()
     finally:
         # The guard does this, too, unless it was killed.
         (layout.data_dir / "endpoints.json").unlink(missing_ok=True)

@@ -1,60 +1,23 @@
-"""One supervised child process: started, watched, logged, restarted with back-off, stopped.
-
-Each child leads a session of its own, so a Ctrl-C at the terminal reaches the supervisor only, and
-what a dead child left in its process group can be killed before it is started again.
-"""
+"""One supervised child: a process that is kept up, with back-off, replaced and stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from naru.up.console import Console
-from naru.up.errors import MissingPart, StartFailed
-from naru.up.lines import LineSplitter, Tidy
-from naru.up.pipes import read_pipe
+from naru.up.errors import MissingPart, StartFailed, UpError
+from naru.up.process import ChildSpec, Process, first_of
 from naru.up.restart import Backoff
 
-_TAIL = 15
+__all__ = ["Child", "ChildSpec"]
+
 _READY_POLL = 0.05
 _PROGRESS_EVERY = 5.0
-
-
-async def _nothing() -> None:
-    return None
-
-
-def _as_it_is(line: str) -> str:
-    return line
-
-
-@dataclass(frozen=True, slots=True)
-class ChildSpec:
-    """How to run one child.
-
-    `group` is its key under `pids` in endpoints.json. `ready` is asked again and again until it is
-    true, for at most `ready_timeout` seconds. `before_start` runs before every start. At a graceful
-    stop `drain` runs first; then SIGTERM, and after `stop_grace` seconds SIGKILL.
-    """
-
-    name: str
-    group: str
-    argv: tuple[str, ...]
-    ready: Callable[[], Awaitable[bool]]
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    cwd: Path | None = None
-    ready_timeout: float = 30.0
-    stop_grace: float = 10.0
-    before_start: Callable[[], None] = lambda: None
-    drain: Callable[[], Awaitable[None]] = _nothing
-    tidy: Tidy = _as_it_is
+_ALIVE_EVERY = 0.25
 
 
 class Child:
@@ -72,16 +35,13 @@ class Child:
         self._console = console
         self._on_change = on_change
         self._backoff = backoff or Backoff()
-        self._process: asyncio.subprocess.Process | None = None
-        self._output: asyncio.Task[None] | None = None
+        self._process: Process | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._tail: deque[str] = deque(maxlen=_TAIL)
 
     @property
     def pid(self) -> int | None:
         """The pid of the running process; none while there is none."""
-        process = self._process
-        return process.pid if process is not None and process.returncode is None else None
+        return None if self._process is None else self._process.pid
 
     async def launch(self) -> None:
         """Start the process.
@@ -89,36 +49,8 @@ class Child:
         Raises:
             MissingPart: its program is not there, may not be executed, or has no room to run in.
         """
-        self._tail.clear()
-        try:
-            self.spec.before_start()
-            await self._spawn_with_output()
-        except OSError as error:
-            what = error.filename or self.spec.argv[0]
-            raise MissingPart(
-                f"{self.spec.name} cannot be started: {error.strerror}: {what}"
-            ) from error
+        self._process = await Process.start(self.spec, self._console)
         self._on_change()
-
-    async def _spawn_with_output(self) -> None:
-        read_end, write_end = os.pipe()
-        self._output = asyncio.create_task(self._pump(read_end))
-        try:
-            self._process = await self._spawn(write_end)
-        finally:
-            os.close(write_end)
-
-    async def _spawn(self, output: int) -> asyncio.subprocess.Process:
-        # Not asyncio's own pipe: with it `wait()` would wait for whoever inherited it, too.
-        return await asyncio.create_subprocess_exec(
-            *self.spec.argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=dict(self.spec.env),
-            cwd=self.spec.cwd,
-            start_new_session=True,
-        )
 
     async def first_ready(self) -> None:
         """Wait until the first start is ready, with a progress line now and then; then keep it up.
@@ -126,141 +58,165 @@ class Child:
         Raises:
             StartFailed: it exited, or was not ready in time.
         """
-        began = time.monotonic()
-        said = began
-        while not await self._answers():
-            now = time.monotonic()
-            if now - began > self.spec.ready_timeout:
-                raise StartFailed(
-                    self.spec.name, f"was not ready after {now - began:.0f} s", self._tail
-                )
-            if now - said >= _PROGRESS_EVERY:
-                said = now
-                self._console.say(f"{self.spec.name}: still starting ({now - began:.0f} s) …")
-            await self._exited_within(_READY_POLL)
-        self._console.say(f"{self.spec.name}: ready after {time.monotonic() - began:.1f} s")
+        assert self._process is not None, "launch() comes first"
+        await self._until_ready(self._process)
         self._set_ready(True)
-        self._keeper = asyncio.create_task(self._keep_up())
+        self._keep()
+
+    async def replace(self, hurry: asyncio.Event) -> None:
+        """Have another process in its place: where two may serve at once, without a gap.
+
+        Raises:
+            StartFailed, MissingPart: the new one does not come up. The old one goes on, unless it
+                had to end first; then it is tried for again.
+        """
+        if self.spec.beside:
+            await self._replace_beside(hurry)
+            return
+        await self._end_process(hurry)
+        try:
+            await self.launch()
+            await self.first_ready()
+        except UpError:
+            self._keep()
+            raise
+
+    async def _replace_beside(self, hurry: asyncio.Event) -> None:
+        new = await Process.start(self.spec, self._console)
+        try:
+            await self._until_ready(new)
+        except asyncio.CancelledError:
+            await new.clean_up()
+            raise
+        await self._stop_keeping()
+        old, self._process = self._process, new
+        self._set_ready(True)
+        self._keep()
+        if old is not None:
+            try:
+                await old.end(hurry)
+            finally:
+                await old.clean_up()
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """Drain, SIGTERM, SIGKILL; `hurry` cuts the waiting short at any point."""
+        await self._stop_keeping()
+        if self.pid is not None and not hurry.is_set():
+            await first_of(self.spec.drain(), hurry.wait())
+        await self._end_process(hurry)
+
+    async def _end_process(self, hurry: asyncio.Event) -> None:
+        await self._stop_keeping()
+        if self._process is not None:
+            await self._process.end(hurry)
+        self._process = None
+        self._set_ready(False)
+
+    def _keep(self) -> None:
+        self._keeper = asyncio.create_task(self._keep_up())
+
+    async def _stop_keeping(self) -> None:
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
-        process = self._process
-        if process is not None and self.pid is not None:
-            if not hurry.is_set():
-                await _first_of(self.spec.drain(), hurry.wait())
-            self._signal_group(signal.SIGTERM)
-            await _first_of(process.wait(), _sleep(self.spec.stop_grace), _hurried(hurry))
-            if process.returncode is None:
-                self._console.say(f"{self.spec.name}: did not stop in time, killing it")
-        await self._clean_up()
-        self._set_ready(False)
+        self._keeper = None
 
     async def _keep_up(self) -> None:
         """Restart the process whenever it ends, until cancelled."""
         while True:
-            began = time.monotonic()
-            reason = _ended(await self._running().wait())
-            ran_for = time.monotonic() - began
-            await self._clean_up()
-            self._set_ready(False)
-            while not await self._relaunched(reason, ran_for):
-                reason, ran_for = "could not be started", 0.0
+            if self._process is not None:
+                reason, ran_for = await self._run(self._process)
+                self._process = None
+                self._set_ready(False)
+                await self._pause(reason, ran_for)
+            while not await self._relaunched():
+                await self._pause("could not be started", 0.0)
 
-    async def _relaunched(self, reason: str, ran_for: float) -> bool:
-        """Wait for as long as the back-off says, start, and wait until ready or ended again."""
+    async def _run(self, process: Process) -> tuple[str, float]:
+        """Watch it to its end: why it ended, and how long it ran."""
+        watch = asyncio.create_task(self._watch(process))
+        try:
+            code = await process.wait()
+        finally:
+            watch.cancel()
+        ran_for = time.monotonic() - process.began
+        await process.clean_up()
+        return _ended(code), ran_for
+
+    async def _watch(self, process: Process) -> None:
+        """Kill it once it does not answer any more: it would keep what it has for ever."""
+        alive = self.spec.alive
+        while alive is not None:
+            await asyncio.sleep(_ALIVE_EVERY)
+            if not await alive():
+                self._console.say(f"{self.spec.name}: does not answer, killing it")
+                process.signal(signal.SIGKILL)
+                return
+
+    async def _pause(self, reason: str, ran_for: float) -> None:
         delay = self._backoff.delay(ran_for)
-        self._console.say(f"{self.spec.name}: {reason}; restarting in {delay:.1f} s")
+        when = f"in {delay:.1f} s" if delay else "at once"
+        self._console.say(f"{self.spec.name}: {reason}; restarting {when}")
         await asyncio.sleep(delay)
+
+    async def _relaunched(self) -> bool:
+        """Start, and wait until it is ready or has ended again."""
         try:
             await self.launch()
         except MissingPart as error:
             self._console.say(str(error))
             return False
+        process = self._process
+        assert process is not None
         deadline = time.monotonic() + self.spec.ready_timeout
-        while self.pid is not None and not await self.spec.ready():
+        while process.pid is not None and not await process.is_ready():
             if time.monotonic() > deadline:
                 self._console.say(f"{self.spec.name}: not ready in time, killing it")
-                self._signal_group(signal.SIGKILL)
-            await self._exited_within(_READY_POLL)
-        self._set_ready(self.pid is not None)
+                process.signal(signal.SIGKILL)
+            await process.ended_within(_READY_POLL)
+        self._set_ready(process.pid is not None)
         return True
 
-    async def _answers(self) -> bool:
+    async def _until_ready(self, process: Process) -> None:
+        """Wait until a process is ready, with a progress line now and then.
+
+        Raises:
+            StartFailed: it exited (to restart it would only repeat what its last lines say), or was
+                not ready in time. It is gone then.
+        """
+        said = process.began
+        while not await self._answers(process):
+            now = time.monotonic()
+            if now - process.began > self.spec.ready_timeout:
+                reason = f"was not ready after {now - process.began:.0f} s"
+                raise await self._failed(process, reason)
+            if now - said >= _PROGRESS_EVERY:
+                said = now
+                so_far = f"{now - process.began:.0f} s"
+                self._console.say(f"{self.spec.name}: still starting ({so_far}) …")
+            await process.ended_within(_READY_POLL)
+        took = time.monotonic() - process.began
+        self._console.say(f"{self.spec.name}: ready after {took:.1f} s")
+
+    async def _answers(self, process: Process) -> bool:
         """Whether it is ready now.
 
         Raises:
-            StartFailed: it has exited. Restarting would only repeat what its last lines say.
+            StartFailed: it has exited.
         """
-        code = self._running().returncode
-        if code is not None:
-            await self._clean_up()
-            raise StartFailed(self.spec.name, _ended(code), self._tail)
-        return await self.spec.ready()
+        if process.returncode is not None:
+            raise await self._failed(process, _ended(process.returncode))
+        return await process.is_ready()
 
-    async def _exited_within(self, seconds: float) -> None:
-        await _first_of(self._running().wait(), _sleep(seconds))
-
-    def _running(self) -> asyncio.subprocess.Process:
-        assert self._process is not None, "launch() comes first"
-        return self._process
-
-    async def _clean_up(self) -> None:
-        """Kill what is left in the process group, and write what is left of the output."""
-        if self._process is None:
-            return
-        self._signal_group(signal.SIGKILL)
-        await self._process.wait()
-        if self._output is not None:
-            # A descendant in another session may hold the pipe open; the guard ends it later.
-            await asyncio.wait({self._output}, timeout=0.5)
-            self._output.cancel()
-        self._process = None
-
-    async def _pump(self, read_end: int) -> None:
-        splitter = LineSplitter()
-        async for data in read_pipe(read_end):
-            self._log(splitter.feed(data))
-        self._log(splitter.end())
-
-    def _log(self, lines: list[str]) -> None:
-        for line in lines:
-            tidy = self.spec.tidy(line)
-            self._tail.append(self._console.redact(tidy))
-            self._console.line(self.spec.name, tidy)
-
-    def _signal_group(self, number: signal.Signals) -> None:
-        """Signal the process and its descendants in the same session, also once it has ended."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._running().pid, number)
+    async def _failed(self, process: Process, reason: str) -> StartFailed:
+        await process.clean_up()
+        tail: Sequence[str] = process.tail
+        return StartFailed(self.spec.name, reason, tail)
 
     def _set_ready(self, ready: bool) -> None:
         self.ready = ready
         self._on_change()
-
-
-async def _first_of(*waits: Awaitable[object]) -> None:
-    """Wait for the first to end; cancel the others. Its exception, if it raised one, is dropped."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _sleep(seconds: float) -> None:
-    await asyncio.sleep(seconds)
-
-
-async def _hurried(hurry: asyncio.Event) -> None:
-    """Even in a hurry a child gets a moment to end by itself."""
-    await hurry.wait()
-    await asyncio.sleep(1.0)
 
 
 def _ended(code: int) -> str:

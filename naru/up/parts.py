@@ -15,8 +15,11 @@ from naru.up.files import write_atomically
 from naru.up.layout import Layout
 from naru.up.lines import tidy_zap
 from naru.up.settings import UpSettings
+from naru.up.sockets import listen
 
 _MIB = 1024 * 1024
+_TAKE_SOCKETS = ("native",)
+"""Transports that can serve a socket which is open already."""
 _ETCD_OPTIONS = (
     "--max-txn-ops=10240",
     f"--max-request-bytes={32 * _MIB}",
@@ -77,18 +80,34 @@ def role_environment(layout: Layout, settings: UpSettings) -> dict[str, str]:
     }
 
 
-def ext_proc(layout: Layout, index: int) -> ChildSpec:
+def ext_proc(layout: Layout, settings: UpSettings, index: int) -> ChildSpec:
+    """A worker. Its socket is the supervisor's own, who keeps it open for as long as it lives: what
+    connects while the worker is restarted waits in the backlog, and is not refused.
+
+    Raises:
+        UpError: the socket cannot be made.
+    """
     path = layout.sockets[index]
-    arguments = ("--socket", str(path), "--xds-address", str(layout.at["xds"].local))
+    inherited = settings.transport in _TAKE_SOCKETS
+    listener = (listen(path).detach(),) if inherited else ()
+    arguments = (
+        *("--socket", str(path), "--xds-address", str(layout.at["xds"].local)),
+        *("--node-id", layout.worker_ids[index], "--transport", settings.transport),
+        *(option for fd in listener for option in ("--listen-fd", str(fd))),
+    )
     return ChildSpec(
         name=f"ext_proc.{index}",
         group="ext_proc",
-        argv=python.command("naru", "ext-proc", *arguments, "--node-id", layout.worker_ids[index]),
+        argv=python.command("naru", "ext-proc", *arguments),
         env=python.environment() | {"NARU_DATA_DIR": str(layout.data_dir)},
-        # A killed worker leaves its socket behind.
-        before_start=lambda: path.unlink(missing_ok=True),
+        pass_fds=listener,
+        beside=inherited,
+        # A killed worker that has bound the path itself leaves it behind.
+        before_start=(lambda: None) if inherited else lambda: path.unlink(missing_ok=True),
         stop_grace=15.0,
         ready=probes.unix_accepts(path),
+        ready_option="--ready-fd",
+        alive=probes.http2_answers(path),
     )
 
 

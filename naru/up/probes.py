@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import httpx
 
 Probe = Callable[[], Awaitable[bool]]
 _PATIENCE = 2.0
+_PING_PATIENCE = 1.5
 
 
 def new_http() -> httpx.AsyncClient:
@@ -51,6 +53,22 @@ def unix_accepts(path: Path) -> Probe:
     return probe
 
 
+def http2_answers(path: Path) -> Probe:
+    """True when whoever serves the socket answers an HTTP/2 PING (RFC 9113, section 6.7) in time.
+
+    That the socket accepts says nothing: the kernel does so for a process that is stopped, too.
+    """
+
+    async def probe() -> bool:
+        try:
+            async with asyncio.timeout(_PING_PATIENCE):
+                return await _ping(path)
+        except (OSError, EOFError, TimeoutError):
+            return False
+
+    return probe
+
+
 def tcp_accepts(host: str, port: int) -> Probe:
     async def probe() -> bool:
         return await _connects(asyncio.open_connection(host, port))
@@ -87,6 +105,28 @@ def count_active(stats: str) -> int:
         if mine and not name.startswith("http.admin."):
             total += int(value)
     return total
+
+
+async def _ping(path: Path) -> bool:
+    # Not at the top: it brings protobuf along, which no other role of this process needs.
+    from ext_proc.transport.h2 import frames
+
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        data = os.urandom(8)
+        writer.write(frames.PREFACE + frames.settings({}))
+        writer.write(frames.frame(frames.PING, 0, 0, data))
+        while True:
+            high, low, kind, flags, _ = frames.unpack_head(
+                await reader.readexactly(frames.HEADER_SIZE)
+            )
+            payload = await reader.readexactly(high << 8 | low)
+            if kind == frames.PING and flags & frames.ACK:
+                return payload == data
+            if kind == frames.GOAWAY:
+                return True
+    finally:
+        writer.close()
 
 
 async def _connects(

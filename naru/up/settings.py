@@ -38,6 +38,7 @@ class UpSettings:
     demo: bool = False
     open: bool = False
     workers: int = 1
+    transport: str = "native"
     drain: float = 20.0
     node_id: str = "gateway"
     envoy_max_heap_mib: int = DEFAULT_MAX_HEAP_MIB
@@ -68,6 +69,7 @@ def read_settings(
         demo=demo,
         open=open_,
         workers=_count(environment, "NARU_WORKERS", _cores()),
+        transport=environment.get("NARU_TRANSPORT") or "native",
         drain=float(_count(environment, "NARU_ENVOY_DRAIN_SECONDS", 20)),
         node_id=environment.get("NARU_NODE_ID", "gateway"),
         envoy_max_heap_mib=_count(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from naru.up.errors import UpError
 
 MAX_SOCKET_PATH = 107
 """Bytes of `sockaddr_un.sun_path` without its final NUL (Linux unix(7))."""
+_BACKLOG = 1024
 
 
 def is_free(host: str, port: int) -> bool:
@@ -44,6 +46,26 @@ def socket_dir(data_dir: Path, longest_name: str) -> tuple[Path, bool]:
         run.mkdir(mode=0o700, exist_ok=True)
         return run, False
     return Path(tempfile.mkdtemp(prefix="naru-")), True
+
+
+def listen(path: Path) -> socket.socket:
+    """A Unix socket that listens on `path`, for this user only; what was there is replaced.
+
+    Raises:
+        UpError: it cannot be made.
+    """
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise UpError(f"Cannot listen on {path}: {error.strerror or error}.") from error
+    finally:
+        os.umask(before)
+    return listener
 
 
 def _bound(host: str, port: int) -> socket.socket:

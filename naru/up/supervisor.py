@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from naru.up.child import Child, ChildSpec
 from naru.up.console import Console
+from naru.up.control import Tell
+from naru.up.errors import UpError
 
 DATA_PLANE = ("ext_proc", "envoy")
 """Groups without which no request succeeds."""
@@ -55,6 +59,8 @@ class Supervisor:
         self._children: list[Child] = []
         self._changed = asyncio.Event()
         self._live = False
+        self._replacing = asyncio.Lock()
+        self._commands: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
         """Start everything, serve until `stop`, stop everything.
@@ -65,7 +71,34 @@ class Supervisor:
         try:
             await self._until_stopped(self._start_and_serve())
         finally:
+            for command in self._commands:
+                command.cancel()
+            await asyncio.gather(*self._commands, return_exceptions=True)
             await self._stop_all()
+
+    async def replace(self, group: str, tell: Tell) -> None:
+        """Replace the processes of a group, one after the other, and tell of each.
+
+        After one that does not come up the rest is left alone: it would fare no better.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._commands.add(task)
+        try:
+            async with self._replacing:
+                for child in [child for child in self._children if child.spec.group == group]:
+                    await tell(await self._replaced(child))
+        except UpError as error:
+            self._console.say(str(error))
+            await tell({"error": str(error)})
+        finally:
+            self._commands.discard(task)
+
+    async def _replaced(self, child: Child) -> dict[str, Any]:
+        old, began = child.pid, time.monotonic()
+        await child.replace(self._hurry)
+        took = round(time.monotonic() - began, 3)
+        return {"name": child.spec.name, "old": old, "new": child.pid, "seconds": took}
 
     async def _start_and_serve(self) -> None:
         early = await self._launch(self._system.early)

@@ -23,12 +23,12 @@ from naru.up.restart import Backoff
 
 def test_delays_grow_up_to_the_limit() -> None:
     backoff = Backoff(first=1, factor=2, limit=5, calm=10)
-    assert [backoff.delay(0.1) for _ in range(5)] == [1, 2, 4, 5, 5]
+    assert [backoff.delay(0.1) for _ in range(5)] == [0, 1, 2, 4, 5]
 
 
 def test_a_calm_run_starts_over() -> None:
     backoff = Backoff(first=1, factor=2, limit=5, calm=10)
-    assert [backoff.delay(ran) for ran in (0, 0, 10, 0)] == [1, 2, 1, 2]
+    assert [backoff.delay(ran) for ran in (0, 0, 10, 0, 0)] == [0, 1, 0, 1, 2]
 
 
 # -- lines
