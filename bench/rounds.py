@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from bench.arena import Arena, Entrant, Say
 from bench.load import Load, Tool
 from bench.processes import cpu_by_role, rss_by_role
 
-_SETTLE: Final = 0.2  # seconds in which the last answers are read before CPU is
+_QUIET: Final = 0.3  # seconds without a request, after which a round is over
+_LONGEST: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,8 @@ class Round:
     """One contestant's.
 
     Attributes:
-        cpu_us: per request, by role of its system.
+        cpu_us: per request that reached the provider, by role of its system. (wrk does not count
+            what is under way when it stops, which is a tenth of a slow contestant's round.)
         harness_cpu_us: the same for the provider and the client.
         upstream_share: of one core, that the provider used; near 1 it is what was measured.
         problems: why the round counts for nothing; empty if it counts.
@@ -65,15 +67,14 @@ def measure(arena: Arena, entrant: Entrant, tool: Tool, seconds: float, connecti
         roles = {**entrant.system.roles, "upstream": [arena.upstream.pid]}
         seen, before = arena.upstream_stats(), cpu_by_role(roles)
         load = tool(entrant.request, connections, seconds)
-        time.sleep(_SETTLE)
-        after, now_seen = cpu_by_role(roles), arena.upstream_stats()
-        rss = rss_by_role(entrant.system.roles)
+        now_seen = _when_quiet(arena)
+        after, rss = cpu_by_role(roles), rss_by_role(entrant.system.roles)
     used = {role: after[role] - before[role] for role in roles}
     upstream = used.pop("upstream")
     problems = list(_problems(load, seen, now_seen, connections))
     if entrant.system.roles != {role: roles[role] for role in used}:
         problems.append("a process was started anew")
-    count = max(1, load.requests)
+    count = max(1, now_seen["requests"] - seen["requests"])
     return Round(
         load=load,
         cpu_us={role: seconds * 1e6 / count for role, seconds in used.items()},
@@ -84,8 +85,20 @@ def measure(arena: Arena, entrant: Entrant, tool: Tool, seconds: float, connecti
     )
 
 
+def _when_quiet(arena: Arena) -> dict[str, Any]:
+    """The provider's counts once what was under way has ended."""
+    deadline = time.monotonic() + _LONGEST
+    seen = arena.upstream_stats()
+    while time.monotonic() < deadline:
+        time.sleep(_QUIET)
+        before, seen = seen, arena.upstream_stats()
+        if before == seen:
+            break
+    return seen
+
+
 def _problems(
-    load: Load, before: dict[str, object], after: dict[str, object], connections: int
+    load: Load, before: dict[str, Any], after: dict[str, Any], connections: int
 ) -> Iterator[str]:
     if not load.requests:
         yield "nothing was answered"
@@ -93,7 +106,7 @@ def _problems(
         yield f"errors: {load.errors}"
     if after["mistakes"] != before["mistakes"]:
         yield f"the provider found mistakes: {after['mistakes']}"
-    requests = int(str(after["requests"])) - int(str(before["requests"]))
+    requests = after["requests"] - before["requests"]
     # What was under way when the client stopped reached the provider, but is not counted.
     if not load.requests <= requests <= load.requests + connections:
         yield f"{requests} requests reached the provider, not {load.requests}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from bench.contestants import bare, naru
+from bench.contestants import bare, litellm, naru, portkey
 from bench.contestants._model import (
     Contestant,
     Place,
@@ -18,11 +18,22 @@ from bench.contestants._model import (
 )
 from bench.contestants.naru import RESTORED
 
-SYSTEMS: Final[Mapping[str, StartSystem]] = MappingProxyType({"bare": bare.start, **naru.SYSTEMS})
-CONTESTANTS: Final[Mapping[str, Contestant]] = MappingProxyType(
-    {each.name: each for each in (*bare.CONTESTANTS, *naru.CONTESTANTS)}
+SYSTEMS: Final[Mapping[str, StartSystem]] = MappingProxyType(
+    {
+        "bare": bare.start,
+        **naru.SYSTEMS,
+        "litellm": litellm.start,
+        "portkey": portkey.start,
+    }
 )
-PEERS: Final = frozenset[str]()
+CONTESTANTS: Final[Mapping[str, Contestant]] = MappingProxyType(
+    {
+        each.name: each
+        for file in (bare, naru, litellm, portkey)
+        for each in file.CONTESTANTS  # type: ignore[attr-defined]
+    }
+)
+PEERS: Final = frozenset(("litellm", "portkey"))
 """Systems that are stopped (SIGSTOP) while they are not measured."""
 OURS: Final = ("bare", *(each.name for each in naru.CONTESTANTS))
 
