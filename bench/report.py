@@ -1,0 +1,182 @@
+"""From rounds to what is kept and shown: medians with their spread, goals, tables. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bench.rounds import Round
+
+CARRIERS: Final = ("envoy", "server")
+"""The roles that carry requests; what the others use is told apart."""
+_HEADS: Final = (
+    "", "req/s", "p50 ms", "p99 ms", "Envoy µs", "server µs", "other µs", "RSS MB", "× bare",
+)  # fmt: skip
+
+Result = Mapping[str, Any]
+
+
+def summary(rounds: Sequence[Round]) -> dict[str, Any]:
+    """One contestant's medians, and the lowest and highest of its rounds."""
+    values: dict[str, Callable[[Round], float]] = {
+        "rps": lambda one: one.rps,
+        "p50_ms": lambda one: one.load.p50_ms,
+        "p99_ms": lambda one: one.load.p99_ms,
+        "rss_mb": lambda one: sum(one.rss_mb.values()),
+        "upstream_share": lambda one: one.upstream_share,
+    }
+    roles = sorted(rounds[0].cpu_us)
+    carriers = [role for role in roles if role in CARRIERS]
+    for role in roles:
+        values[f"cpu_us.{role}"] = lambda one, role=role: one.cpu_us[role]  # type: ignore[misc]
+    found = {name: _median([value(one) for one in rounds]) for name, value in values.items()}
+    spread = {name: _range([value(one) for one in rounds]) for name, value in values.items()}
+    return {
+        **{name: value for name, value in found.items() if "." not in name},
+        "cpu_us": {role: found[f"cpu_us.{role}"] for role in carriers},
+        "other_cpu_us": {role: found[f"cpu_us.{role}"] for role in roles if role not in carriers},
+        "harness_cpu_us": {
+            role: _median([one.harness_cpu_us[role] for one in rounds])
+            for role in rounds[0].harness_cpu_us
+        },
+        "rss_mb_by_role": {
+            role: _median([one.rss_mb[role] for one in rounds]) for role in rounds[0].rss_mb
+        },
+        "spread": spread,
+        "requests": sum(one.load.requests for one in rounds),
+        "load": rounds[0].load.tool,
+        "problems": sorted({problem for one in rounds for problem in one.problems}),
+    }
+
+
+def _median(values: Sequence[float]) -> float:
+    return _rounded(statistics.median(values))
+
+
+def _range(values: Sequence[float]) -> list[float]:
+    return [_rounded(min(values)), _rounded(max(values))]
+
+
+def _rounded(value: float) -> float:
+    """Three digits that mean something, and no more after the point."""
+    return float(round(value)) if value >= 1000 else float(f"{value:.3g}")
+
+
+def cpu(contestant: Result) -> float:
+    """CPU per request of all that carries it, in µs."""
+    return float(sum(contestant["cpu_us"].values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """`value` and `limit` are in the unit that `what` names."""
+
+    what: str
+    value: float
+    limit: float
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def to_json(self) -> dict[str, Any]:
+        sign = "≥" if self.at_least else "≤"
+        value = round(self.value, 2)
+        return {"what": self.what, "value": value, "goal": f"{sign} {self.limit}", "met": self.met}
+
+
+def goals(found: Mapping[str, Result], streams: Mapping[str, Result]) -> list[Goal]:
+    """The goals that this run can say something about."""
+    return list(_goals(found, streams))
+
+
+def _goals(found: Mapping[str, Result], streams: Mapping[str, Result]) -> Iterator[Goal]:
+    for name, limit in (("native", 1.3), ("native-v1", 1.6), ("request", 3.0)):
+        if name in found and "bare" in found:
+            ratio = cpu(found[name]) / cpu(found["bare"])
+            yield Goal(f"{name}: CPU per request against bare Envoy", ratio, limit)
+    if "request" in found:
+        own = found["request"]["cpu_us"]["server"]
+        yield Goal("request: ext_proc's CPU per request, µs", own, 60)
+        if "request-grpcio" in found:
+            grpcio = found["request-grpcio"]["cpu_us"]["server"]
+            yield Goal("request: ext_proc's CPU, grpcio against ours", grpcio / own, 8, True)
+    for peer, limit in (("litellm", 60.0), ("portkey", 3.0)):
+        for name in ("native", "request"):
+            if name in found and peer in found:
+                ratio = found[name]["rps"] / found[peer]["rps"]
+                yield Goal(f"{name}: req/s against {peer}", ratio, limit, True)
+    for shape in ("burst", "paced"):
+        if each := streams.get(f"duplex {shape}"):
+            what = f"duplex: ext_proc's CPU per event, µs ({shape})"
+            yield Goal(what, each["cpu_us_per_event"]["server"], 15)
+
+
+def table(found: Mapping[str, Result], missing: Mapping[str, str]) -> str:
+    """Markdown, a row for each contestant; medians, and the spread of req/s and CPU."""
+    bare = cpu(found["bare"]) if "bare" in found else None
+    rows = [_row(name, each, bare) for name, each in found.items()]
+    return "\n".join(
+        [_line(_HEADS), _line(["---", *["---:"] * (len(_HEADS) - 1)]), *rows, *_absent(missing)]
+    )
+
+
+def _row(name: str, each: Result, bare: float | None) -> str:
+    low, high = each["spread"]["rps"]
+    cells = [
+        name + (" (invalid)" if each["problems"] else ""),
+        f"{each['rps']:,.0f} ({low:,.0f}–{high:,.0f})",
+        f"{each['p50_ms']:.2f}",
+        f"{each['p99_ms']:.2f}",
+        *(_cpu_cell(each, role) for role in CARRIERS),
+        f"{sum(each['other_cpu_us'].values()):.0f}" if each["other_cpu_us"] else "–",
+        f"{each['rss_mb']:.0f}",
+        f"{cpu(each) / bare:.2f}" if bare else "–",
+    ]
+    return _line(cells)
+
+
+def _cpu_cell(each: Result, role: str) -> str:
+    if role not in each["cpu_us"]:
+        return "–"
+    low, high = each["spread"][f"cpu_us.{role}"]
+    return f"{each['cpu_us'][role]:,.0f} ({low:,.0f}–{high:,.0f})"
+
+
+def _absent(missing: Mapping[str, str]) -> list[str]:
+    return ["", *(f"Not measured: {name}: {why}" for name, why in missing.items())]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def stream_table(streams: Mapping[str, Result]) -> str:
+    """Markdown, a row for each way of streaming."""
+    heads = ("streams", "events/s", "first event p50 / p99 ms", "Envoy µs", "server µs", "RSS MB")
+    rows = [
+        [
+            f"{name} ({each['streams_at_once']} at once)"
+            + (" (invalid)" if each["errors"] else ""),
+            f"{each['events_per_second']:,.0f}",
+            f"{each['first_p50_ms']:.1f} / {each['first_p99_ms']:.1f}",
+            f"{each['cpu_us_per_event'].get('envoy', 0):.1f}",
+            f"{each['cpu_us_per_event'].get('server', 0):.1f}",
+            f"{each['rss_mb']:.0f}",
+        ]
+        for name, each in streams.items()
+    ]
+    return "\n".join([_line(heads), _line(["---", *["---:"] * 5]), *map(_line, rows)])
+
+
+def goal_table(found: Sequence[Goal]) -> str:
+    """Markdown, a row for each goal."""
+    rows = [one.to_json() for one in found]
+    lines = [
+        _line([row["what"], f"{row['value']:g}", row["goal"], "yes" if row["met"] else "**no**"])
+        for row in rows
+    ]
+    return "\n".join([_line(["goal", "measured", "wanted", "met"]), "|---|---:|---:|---|", *lines])
