@@ -250,7 +250,8 @@ def only_string(data: bytes, key: str) -> tuple[int, int] | None:
 @lru_cache(maxsize=64)
 def _field(key: str) -> re.Pattern[bytes]:
     name = re.escape(key.encode())
-    return re.compile(rb'(?<!\\)"%b"\s*+:\s*+"((?:[^"\\]++|\\.)*+)"' % name, re.DOTALL)
+    own = rb'"%b"(?<!\\"%b)' % (name, name + b'"')  # this way round `re` can look for the name
+    return re.compile(own + rb'\s*+:\s*+"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
 
 
 class Stream:

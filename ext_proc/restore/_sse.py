@@ -18,7 +18,7 @@ import orjson
 
 from ext_proc.errors import AnswerUnreadable
 from ext_proc.restore import _anthropic, _openai_chat, _openai_responses
-from ext_proc.restore._frame import Frame, end_of_event, end_of_last_event, parse
+from ext_proc.restore._frame import Frame, end_of_last_event, ends_of_events, parse
 from ext_proc.restore._json import Document, Path, every_string, only_string
 from ext_proc.restore._model import Dialect, Key, Piece, Reading
 from ext_proc.restore._text import Edit, Scanner, apply, shifted
@@ -71,7 +71,7 @@ class SseRestorer:
         buffer += data
         parts = []
         start = 0
-        while (end := end_of_event(buffer, max(start, search))) >= 0:
+        for end in ends_of_events(buffer, search):
             parts.append(self._event(bytes(buffer[start:end])))
             start = end
         del buffer[:start]
