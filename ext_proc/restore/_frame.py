@@ -18,7 +18,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 def ends_of_events(data: bytes | bytearray, start: int) -> list[int]:
     """The places after the empty lines that end events, looked for from `start` on."""
-    if b"\r" in data:
+    if data.find(b"\r", start) >= 0:
         return [found.end() for found in _END.finditer(data, start)]
     ends = []
     while (found := data.find(b"\n\n", start)) >= 0:

@@ -71,7 +71,7 @@ def _arguments(function: object, key: Key, path: Key) -> Iterator[Piece]:
 
 def _index(item: Event) -> int:
     index = item.get("index")
-    return index if isinstance(index, int) else 0
+    return index if isinstance(index, int) and 0 <= index < 1 << 31 else 0
 
 
 def _are_objects(value: object) -> TypeGuard[list[dict[str, Any]]]:

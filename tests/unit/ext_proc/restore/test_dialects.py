@@ -199,3 +199,29 @@ def test_whole_arguments_are_restored_as_json() -> None:
 )
 def test_nothing_else_is_held_back(value: object) -> None:
     assert restore(event(value)) == bytewise(event(value)) == event(value)
+
+
+def test_strings_beside_a_piece_are_restored_too() -> None:
+    stream = event(chat({"content": "[[SHOP"}) | {"model": "[[SHOP]]"}) + event(
+        chat({"content": "]]"})
+    )
+    first, last = events(restore(stream))
+    assert first == chat({"content": ""}) | {"model": SHOP}
+    assert last == chat({"content": SHOP})
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        r'{"delta": {"c\u006fntent": "[[SHOP"}}',
+        r'{"x": {"content": "[["}, "delta": {"content": "[[SHOP"}}',
+        r'{"x": "a \"content\": \"[[", "delta": {"content" : "[[SHOP"}}',
+        r'{"x\"content": "[[", "delta": {"content": "[[SHOP"}}',
+        r'{"x": "content", "delta": {"content":"[[SHOP"}}',
+    ],
+)
+def test_a_piece_is_found_wherever_it_stands(choice: str) -> None:
+    first = f'data: {{"choices": [{choice}]}}\n\n'.encode()
+    stream = first + event(chat({"content": "]]"}))
+    restored = first.replace(b"[[SHOP", b"") + event(chat({"content": SHOP}))
+    assert restore(stream) == bytewise(stream) == restored

@@ -90,12 +90,12 @@ def test_events_are_sent_when_they_are_complete() -> None:
     assert answer.finish() == b""
 
 
-@pytest.mark.parametrize("size", [1, 60_000, MAX_EVENT, 2 * MAX_EVENT])
+@pytest.mark.parametrize("size", [60_000, MAX_EVENT, 2 * MAX_EVENT])
 def test_an_event_that_is_too_long(size: int) -> None:
     stream = b": " + b"x" * (MAX_EVENT - 2)
-    assert _fed(stream + b"\n\n", size) == stream + b"\n\n" if size > 1 else True
+    assert _fed(stream + b"\n\n", size) == stream + b"\n\n"
     with pytest.raises(AnswerUnreadable):
-        _fed(stream + b"x\n\n", max(size, 60_000))
+        _fed(stream + b"x\n\n", size)
 
 
 def _fed(data: bytes, size: int) -> bytes:
