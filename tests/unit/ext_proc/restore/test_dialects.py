@@ -210,6 +210,12 @@ def test_strings_beside_a_piece_are_restored_too() -> None:
     assert last == chat({"content": SHOP})
 
 
+def test_the_same_key_elsewhere_is_no_piece() -> None:
+    last = {"beside": {"content": "!"}} | chat({"content": "]]"})
+    answer = events(restore(event(chat({"content": "[[SHOP"})) + event(last)))
+    assert answer[1] == {"beside": {"content": "!"}} | chat({"content": SHOP})
+
+
 @pytest.mark.parametrize(
     "choice",
     [

@@ -41,6 +41,7 @@ def test_strings_are_restored(given: str, expected: str) -> None:
         b'"\xff\xfe[\xec\x84"',
         rb'"\x \uZZZZ \u12"',
         b'"[\\',
+        b'{"a":"x""[[SHOP]]"}',
         b"[[SHOP]]",
         b"",
         "\ufeff{}".encode(),
