@@ -44,7 +44,7 @@ def restorer(content_type: str, tokens: Tokens) -> Restorer:
     if kind == "text/event-stream" and tokens:
         return SseRestorer(tokens)
     if (kind == "application/json" or kind.endswith("+json")) and tokens:
-        return Stream(Document(every_string(tokens)))
+        return Stream(Document(every_string(tokens), tokens.stop.search))
     return _Untouched()
 
 

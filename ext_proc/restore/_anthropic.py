@@ -9,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from ext_proc.restore._model import Event, Key, Piece, Reading
+from ext_proc.restore._model import Event, Key, Piece, Reading, is_text
 
 _NAME: Final = "anthropic"
 _DELTAS: Final = {
@@ -29,7 +29,7 @@ def read(event: Event) -> Reading | None:
                 tuple(
                     Piece((_NAME, index, field), ("delta", field), is_json=field == "partial_json")
                     for field in _DELTAS
-                    if isinstance(fields.get(field), str)
+                    if is_text(fields.get(field))
                 )
             )
         case "content_block_stop" if isinstance(index, int):

@@ -16,10 +16,15 @@ _LINE: Final = re.compile(rb"([^\r\n]*)(\r\n|\n|\r|\Z)")
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-def end_of_event(data: bytes | bytearray, start: int) -> int:
-    """The place after the empty line that ends an event; -1 if none does yet."""
-    found = _END.search(data, start)
-    return -1 if found is None else found.end()
+def ends_of_events(data: bytes | bytearray, start: int) -> list[int]:
+    """The places after the empty lines that end events, looked for from `start` on."""
+    if data.find(b"\r", start) >= 0:
+        return [found.end() for found in _END.finditer(data, start)]
+    ends = []
+    while (found := data.find(b"\n\n", start)) >= 0:
+        start = found + 2
+        ends.append(start)
+    return ends
 
 
 def end_of_last_event(data: bytes) -> int:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import orjson
 
-from ext_proc.restore._text import Edit, Scanner, Text, apply, unit
+from ext_proc.restore._text import Edit, Scanner, Text, apply, shifted, unit
 from ext_proc.restore._tokens import Tokens, escape
 
 Path = list[str | int]
@@ -28,6 +29,7 @@ _MAX_DEPTH: Final = 1024  # what orjson reads
 _KEY_SIZE: Final = 64  # longer than any key that is asked for
 _TOKEN: Final = re.compile(rb'"((?:[^"\\]++|\\.)*+)("?)|[{}\[\]]', re.DOTALL)
 _BODY: Final = re.compile(rb'((?:[^"\\]++|\\.)*+)("?)', re.DOTALL)
+_COLON: Final = 0x3A
 _SPACE: Final = b" \t\r\n"
 
 
@@ -45,6 +47,8 @@ class _Key:
 
     def name(self) -> str:
         try:
+            if b"\\" not in self._raw:
+                return self._raw.decode("utf-8", "replace")
             return str(orjson.loads(b'"%b"' % self._raw))
         except orjson.JSONDecodeError:
             return ""
@@ -53,13 +57,15 @@ class _Key:
 class Document:
     """Scans JSON from its first byte to its last.
 
+    A whole string of which `is_worth` says no need not be scanned.
     Beyond 1024 levels, where parsers give up, nothing is restored any more.
     """
 
-    __slots__ = ("_before", "_choose", "_path", "_string", "_too_deep")
+    __slots__ = ("_before", "_choose", "_is_worth", "_path", "_string", "_too_deep")
 
-    def __init__(self, choose: Choose) -> None:
+    def __init__(self, choose: Choose, is_worth: Callable[[bytes], object] = bool) -> None:
         self._choose = choose
+        self._is_worth = is_worth
         self._path: Path = []
         self._string: Scanner | None = None
         self._before = 0
@@ -77,14 +83,19 @@ class Document:
             at = self._inside(body, final, edits)
             if self._string is not None:
                 return edits, len(raw) if final else at
+            self._before = 0
         for token in _TOKEN.finditer(raw, at):
-            if token[1] is None:
+            inside, quote = token.groups()
+            if inside is None:
                 self._structure(token[0])
             else:
-                self._string = self._begin(self._before_string(raw, at, token.start()))
-                keep = self._inside(token, final, edits)
-                if self._string is not None:
-                    return edits, len(raw) if final else keep
+                before = self._before_string(raw, at, token.start())
+                if not (quote and self._pass(inside, before)):
+                    self._string = self._begin(before)
+                    keep = self._inside(token, final, edits)
+                    if self._string is not None:
+                        return edits, len(raw) if final else keep
+                self._before = 0
             at = token.end()
         self._before = self._before_string(raw, at, len(raw))
         return edits, len(raw)
@@ -95,14 +106,30 @@ class Document:
         closed = bool(body[2])
         found, keep = self._string.scan(body[1], final or closed)
         start = body.start(1)
-        edits.extend(Edit(start + edit.start, start + edit.end, edit.new) for edit in found)
+        edits += shifted(found, start)
         if not closed:
             return start + keep
         if isinstance(self._string, _Key):
             self._path[-1] = self._string.name()
         self._string = None
-        self._before = 0
         return body.end()
+
+    def _pass(self, inside: bytes, before: int) -> bool:
+        """Do with a whole string what can be done at once; False if it must be scanned."""
+        path = self._path
+        if not path:
+            return False
+        if type(last := path[-1]) is str:
+            if before != _COLON:
+                if b"\\" in inside:
+                    return False
+                path[-1] = inside[:_KEY_SIZE].decode("utf-8", "replace")
+                return True
+            return not self._is_worth(inside)
+        if self._is_worth(inside):
+            return False
+        path[-1] = int(last) + 1
+        return True
 
     def _begin(self, before: int) -> Scanner:
         """Who scans the string that begins here, after the byte `before`."""
@@ -110,7 +137,7 @@ class Document:
         if path:
             if isinstance(last := path[-1], int):
                 path[-1] = last + 1
-            elif before != 0x3A:  # only a colon makes it a value
+            elif before != _COLON:  # otherwise it is a value
                 return _Key()
         return _NOTHING if self._too_deep else self._choose(path)
 
@@ -208,6 +235,23 @@ def every_string(tokens: Tokens) -> Choose:
         return text
 
     return choose
+
+
+def only_string(data: bytes, key: str) -> tuple[int, int] | None:
+    """Where the inside of the string under `key` is, if there is one place at which it can be.
+
+    Keys with escapes in them are not seen.
+    """
+    found = _field(key).finditer(data)
+    first = next(found, None)
+    return first.span(1) if first is not None and next(found, None) is None else None
+
+
+@lru_cache(maxsize=64)
+def _field(key: str) -> re.Pattern[bytes]:
+    name = re.escape(key.encode())
+    own = rb'"%b"(?<!\\"%b)' % (name, name + b'"')  # this way round `re` can look for the name
+    return re.compile(own + rb'\s*+:\s*+"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
 
 
 class Stream:

@@ -48,6 +48,11 @@ class Dialect(Protocol):
         """One more event for a text, like the one that had this `head`."""
 
 
+def is_text(value: object) -> bool:
+    """Whether it goes on with a text. What is empty does not: it stands where a text ends, too."""
+    return isinstance(value, str) and value != ""
+
+
 def head(event: Event) -> dict[str, Any]:
     """What is small and plain in an event: ids, the model, times."""
     small = ((key, value) for key, value in event.items() if _is_small(key) and _is_small(value))

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeGuard
 
 import orjson
 
-from ext_proc.restore._model import Event, Key, Piece, Reading
+from ext_proc.restore._model import Event, Key, Piece, Reading, is_text
 
 _NAME: Final = "chat"
 _FIELDS: Final = ("content", "refusal", "reasoning_content", "reasoning")
@@ -46,14 +46,14 @@ def again(head: Event, key: Key, text: orjson.Fragment) -> Event:
 
 
 def _pieces(choice: Event, key: Key, path: Key) -> Iterator[Piece]:
-    if isinstance(choice.get("text"), str):
+    if is_text(choice.get("text")):
         yield Piece((*key, "text"), (*path, "text"))
     delta = choice.get("delta")
     if not isinstance(delta, dict):
         return
     path = (*path, "delta")
     for field in _FIELDS:
-        if isinstance(delta.get(field), str):
+        if is_text(delta.get(field)):
             yield Piece((*key, field), (*path, field))
     calls = delta.get("tool_calls")
     if _are_objects(calls):
@@ -65,13 +65,13 @@ def _pieces(choice: Event, key: Key, path: Key) -> Iterator[Piece]:
 
 
 def _arguments(function: object, key: Key, path: Key) -> Iterator[Piece]:
-    if isinstance(function, dict) and isinstance(function.get("arguments"), str):
+    if isinstance(function, dict) and is_text(function.get("arguments")):
         yield Piece(key, path, is_json=True)
 
 
 def _index(item: Event) -> int:
     index = item.get("index")
-    return index if isinstance(index, int) else 0
+    return index if isinstance(index, int) and 0 <= index < 1 << 31 else 0
 
 
 def _are_objects(value: object) -> TypeGuard[list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from ext_proc.restore._model import Event, Key, Piece, Reading
+from ext_proc.restore._model import Event, Key, Piece, Reading, is_text
 
 _NAME: Final = "responses"
 _KINDS: Final = {
@@ -41,7 +41,7 @@ def read(event: Event) -> Reading | None:
     if text not in _KINDS:
         return Reading()
     key = (_NAME, text, *(_plain(event.get(name)) for name in _PLACE))
-    if what == "delta" and isinstance(event.get("delta"), str):
+    if what == "delta" and is_text(event.get("delta")):
         return Reading((Piece(key, ("delta",), is_json=_KINDS[text]),))
     return Reading(ended=(key,)) if what == "done" else Reading()
 

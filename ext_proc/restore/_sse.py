@@ -18,10 +18,10 @@ import orjson
 
 from ext_proc.errors import AnswerUnreadable
 from ext_proc.restore import _anthropic, _openai_chat, _openai_responses
-from ext_proc.restore._frame import Frame, end_of_event, end_of_last_event, parse
-from ext_proc.restore._json import Document, Path, every_string
+from ext_proc.restore._frame import Frame, end_of_last_event, ends_of_events, parse
+from ext_proc.restore._json import Document, Path, every_string, only_string
 from ext_proc.restore._model import Dialect, Key, Piece, Reading
-from ext_proc.restore._text import Edit, Scanner, apply
+from ext_proc.restore._text import Edit, Scanner, apply, shifted
 from ext_proc.restore._texts import Source, Texts
 from ext_proc.restore._tokens import Tokens
 
@@ -71,7 +71,7 @@ class SseRestorer:
         buffer += data
         parts = []
         start = 0
-        while (end := end_of_event(buffer, max(start, search))) >= 0:
+        for end in ends_of_events(buffer, search):
             parts.append(self._event(bytes(buffer[start:end])))
             start = end
         del buffer[:start]
@@ -80,7 +80,7 @@ class SseRestorer:
 
     def _is_plain(self, data: bytes) -> bool:
         """Whether there is nothing to do in these events."""
-        return not self._texts and self._tokens.absent_from(data)
+        return not self._texts and self._tokens.are_of_no_concern(data)
 
     def _event(self, event: bytes, is_last: bool = False) -> bytes:
         _check_size(event)
@@ -100,16 +100,30 @@ class SseRestorer:
         return front + self._restore(body, frame, reading, source)
 
     def _restore(self, body: bytes, frame: Frame, reading: Reading, source: Source | None) -> bytes:
-        pieces = {piece.path: piece for piece in reading.pieces}
+        scanners: dict[Key, Scanner] = {}
+        if source is not None:
+            for piece in reading.pieces:
+                last = _has_ended(piece.key, reading)
+                scanners[piece.path] = _Continued(self._texts, piece, source, last)
+        edits = self._scan(frame.data, scanners)
+        return frame.replace(apply(frame.data, edits, len(frame.data))) if edits else body
+
+    def _scan(self, data: bytes, scanners: dict[Key, Scanner]) -> list[Edit]:
+        if len(scanners) == 1:
+            [(path, scanner)] = scanners.items()
+            place = only_string(data, str(path[-1]))
+            if place is not None and self._are_absent(data[: place[0]], data[place[1] :]):
+                return shifted(scanner.scan(data[slice(*place)], True)[0], place[0])
+        elif not scanners and self._tokens.are_absent(data):
+            return []
 
         def choose(path: Path) -> Scanner:
-            piece = pieces.get(tuple(path))
-            if piece is None or source is None:
-                return self._every(path)
-            return _Continued(self._texts, piece, source, _has_ended(piece.key, reading))
+            return scanners.get(tuple(path)) or self._every(path)
 
-        edits, _ = Document(choose).scan(frame.data, final=True)
-        return frame.replace(apply(frame.data, edits, len(frame.data))) if edits else body
+        return Document(choose).scan(data, final=True)[0]
+
+    def _are_absent(self, *parts: bytes) -> bool:
+        return all(self._tokens.are_absent(part) for part in parts)
 
 
 class _Continued:

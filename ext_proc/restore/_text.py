@@ -59,6 +59,11 @@ def apply(raw: bytes, edits: Iterable[Edit], end: int) -> bytes:
     return b"".join(parts)
 
 
+def shifted(edits: Iterable[Edit], by: int) -> list[Edit]:
+    """The same edits, further on."""
+    return [Edit(edit.start + by, edit.end + by, edit.new) for edit in edits]
+
+
 def unit(raw: bytes, at: int, final: bool) -> tuple[bytes, int] | None:
     """The bytes that the escape at `at` means, and its end; None while it is unfinished."""
     if not final and _UNFINISHED.match(raw, at):

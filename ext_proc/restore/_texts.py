@@ -20,6 +20,7 @@ from ext_proc.restore._text import Text
 from ext_proc.restore._tokens import Tokens
 
 MAX_TEXTS: Final = 256
+_SMALL: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,12 @@ class Source:
 
 @dataclass(slots=True)
 class _Open:
-    """A text under way. Of its last event only what is small is kept."""
+    """A text under way. Of a large event only the head is kept."""
 
     stream: Stream
     nested: Nested | None
     dialect: Dialect
-    head: Event
+    event: Event
     name: bytes
     newline: bytes
 
@@ -72,7 +73,9 @@ class Texts:
         if not text.is_idle:
             if len(self._open) == MAX_TEXTS:
                 raise AnswerUnreadable
-            text.head, text.name = head(source.event), source.frame.name
+            is_small = len(source.frame.data) <= _SMALL
+            text.event = source.event if is_small else head(source.event)
+            text.name = source.frame.name
             self._open[piece.key] = text
         return new
 
@@ -97,5 +100,5 @@ class Texts:
         rest = text.stream.finish()
         if not rest:
             return b""
-        event = text.dialect.again(text.head, key, orjson.Fragment(b'"%b"' % rest))
+        event = text.dialect.again(head(text.event), key, orjson.Fragment(b'"%b"' % rest))
         return make(text.name, orjson.dumps(event), text.newline)

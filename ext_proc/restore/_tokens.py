@@ -16,7 +16,7 @@ import orjson
 _SHORT: Final = {c: b"\\" + e.encode() for c, e in zip('"\\/\b\f\n\r\t', '"\\/bfnrt', strict=True)}
 _NAMES: Final = (b"arguments", b"partial_json")
 """Fields that hold JSON as a string. Its state must be followed, so they are never passed over."""
-_LETTERS: Final = (rb"\u006", rb"\u007")  # such a name with a letter of it escaped
+_ESCAPES: Final = (rb"\u005", rb"\u006", rb"\u007")  # a letter of a key, or `\` twice over
 
 
 class Tokens:
@@ -42,8 +42,8 @@ class Tokens:
         self.longest = max(self.lengths, default=0)
         self.stop = _stop(frozenset(token[0] for token in self._by_token))
         self.highs = frozenset(f"{_high(t[0]):04x}".encode() for t in texts if t[0] > "\uffff")
-        self._needles = (*_needles({token[:2] for token in texts}), *_NAMES)
-        self._escaped = (*{_escape(token[0]) for token in texts}, *_LETTERS)
+        self._needles = tuple(_needles({token[:2] for token in texts}))
+        self._escaped = (*{_escape(token[0]) for token in texts}, *_ESCAPES)
 
     def __len__(self) -> int:
         return len(self._by_token)
@@ -58,8 +58,12 @@ class Tokens:
         size = len(start)
         return any(len(token) > size and token.startswith(start) for token in self._by_token)
 
-    def absent_from(self, data: bytes) -> bool:
-        """Whether strings of JSON in `data` certainly hold no token and end with no part of one.
+    def are_of_no_concern(self, data: bytes) -> bool:
+        """Whether events can be passed over."""
+        return not any(name in data for name in _NAMES) and self.are_absent(data)
+
+    def are_absent(self, data: bytes) -> bool:
+        """Whether the strings in JSON certainly hold no token, nor end with a part of one.
 
         Looks for the first two characters of the tokens, or the first one at the end of a string
         or before an escape: a few searches in C instead of a parser.
