@@ -2,8 +2,8 @@
 
     python -m bench.h2load [REQUESTS]
 
-A unary method that waits for nothing, over a Unix socket: what is measured is the transport. It
-needs h2load (Debian: nghttp2-client); no Python package carries that, so it is no part of the tests.
+A unary method that waits for nothing, over a Unix socket: what is measured is the transport.
+No Python package carries h2load (Debian: nghttp2-client does), so it is no part of the tests.
 Exit status: 1 if a request failed or never reached the method, 2 without h2load.
 """
 
