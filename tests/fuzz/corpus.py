@@ -47,6 +47,13 @@ SEEDS: dict[str, bytes] = {
     "small_window": settings((INITIAL_WINDOW, 3)) + CALL + window_update(1, 4),
     "window_changes": CALL + settings((INITIAL_WINDOW, 0)) + CALL + settings((INITIAL_WINDOW, 70)),
     "windows": window_update(0, 1) + headers(1) + window_update(1, 2**31 - 1),
+    "full_connection": settings((INITIAL_WINDOW, 2**31 - 1))
+    + headers(1)
+    + data(1, message(b"\x70") * 5)
+    + window_update(0, 100)
+    + rst_stream(1),
+    "endless_block": headers(1, 0) + bytes(Frame(CONTINUATION, 0, 1)) * 70,
+    "long_block": headers(1, 0) + bytes(Frame(CONTINUATION, 0, 1, bytes(250))) * 5,
     "trailers": CALL + headers(1, END_STREAM | 0x4, literal(b"x", b"y")),
     "padded": bytes(Frame(HEADERS, PADDED | 0x4, 1, PADDING + block() + bytes(3)))
     + data(1, PADDING + message(b"x") + bytes(3), PADDED),

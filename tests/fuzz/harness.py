@@ -24,8 +24,10 @@ LIMITS = Limits(
     message=2_000, buffered=3_000, queued=4_000, header_block=1_000, streams=8,
     stream_window=65_535, connection_window=65_535,
 )  # fmt: skip
+LARGE = 16_000  # bytes of an answer: a few fill the connection's window
 _LARGEST_FRAME = 16_384 + 9
 _MOST_LEFT = 4096
+_MOST_CONTINUATIONS = 64
 
 
 RAW, FRAMES, UNGREETED = range(3)
@@ -126,8 +128,10 @@ class Conversation:
 
     def _act(self, stream: int, message: bytes) -> None:
         connection, first = self.connection, message[:1] or b"a"
-        if first < b"\x80":
+        if first < b"\x70":
             connection.send(stream, message)
+        elif first < b"\x80":
+            connection.send(stream, bytes(LARGE))
         elif first < b"\xa0":
             connection.send(stream, message * 3)
             connection.end(stream)
@@ -156,7 +160,9 @@ class Conversation:
         assert len(streams.left) <= _MOST_LEFT
         assert len(connection._reader._kept) <= _LARGEST_FRAME
         block = connection._block
-        assert connection.closing or block is None or len(block.fragments) <= _LARGEST_FRAME
+        if block is not None and block._frames and not connection.closing:
+            assert len(block.fragments) <= LIMITS.header_block
+            assert block._frames <= _MOST_CONTINUATIONS
 
     def _hear(self, frame: Frame) -> None:
         assert len(frame.payload) <= _LARGEST_FRAME

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from ext_proc.transport.h2.headers import OpenBlock
 from ext_proc.transport.h2.sender import Sender
+from ext_proc.transport.h2.stream import H2Stream
 from ext_proc.transport.h2.streams import Streams
 from tests.fuzz import corpus, harness
 
@@ -26,13 +28,31 @@ def nothing(*_: Any) -> None:
     pass
 
 
+def unbounded(self: OpenBlock, _kind: int, _stream: int, fragment: bytes) -> None:
+    self.fragments += fragment
+    self._frames += 1
+
+
+def undone(self: Sender, stream: H2Stream) -> None:
+    """`drop`, but what is blocked stays so."""
+    self.queued -= stream.unqueue()
+    self._streams.close(stream)
+
+
 @pytest.mark.parametrize(
-    ("part", "method"), [(Streams, "forget_input"), (Sender, "drop"), (Sender, "_flush")]
+    ("part", "method", "broken"),
+    [
+        (Streams, "forget_input", nothing),
+        (Sender, "drop", nothing),
+        (Sender, "drop", undone),
+        (Sender, "_flush", nothing),
+        (OpenBlock, "add", unbounded),
+    ],
 )
-def test_it_notices_what_is_missing(
-    part: type, method: str, monkeypatch: pytest.MonkeyPatch
+def test_it_notices_what_is_broken(
+    part: type, method: str, broken: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(part, method, nothing)
+    monkeypatch.setattr(part, method, broken)
     with pytest.raises(AssertionError):
         run_all()
 
