@@ -7,7 +7,7 @@ BENTO := bentos/menu_writer
 
 .PHONY: help
 help: ## list these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .PHONY: setup
 setup: .venv/.done $(BENTO)/.venv/.done ## make .venv, and the demo model's own, from pinned wheels
@@ -58,6 +58,15 @@ golden: setup ## rewrite the compiler's expected outputs; look at the diff
 .PHONY: bench
 bench: setup ## measure: from a template's PUT to the first answer that uses it
 	@$(BIN)/python -m bench.propagation
+
+.PHONY: h2load
+h2load: setup ## another HTTP/2 implementation against the native transport; needs nghttp2-client
+	@$(BIN)/python -m bench.h2load
+
+.PHONY: fuzz
+fuzz: setup ## look for bytes that break the HTTP/2 connection, for five minutes
+	@mkdir -p .naru/fuzz
+	@$(BIN)/python -m tests.fuzz.run 300 .naru/fuzz
 
 .PHONY: lock
 lock: ## pin the newest versions that pyproject.toml allows

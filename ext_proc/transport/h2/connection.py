@@ -199,7 +199,7 @@ class Connection:
             return
         stream = H2Stream(identity, self._sender.initial_window, self._limits.stream_window)
         self._open[identity] = stream
-        events.append(Opened(identity, *request))
+        events.append(Opened(identity, request.path, request.timeout))
         if flags & frames.END_STREAM:
             self._half_close(stream, events)
 

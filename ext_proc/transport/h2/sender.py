@@ -47,7 +47,8 @@ class Sender:
         stream = self._open.get(identity)
         if stream is None or stream.trailers is not None:
             return False
-        self._start(stream)
+        if not stream.started:
+            self._start(stream)
         payload = b"\x00" + frames.pack_u32(len(message)) + message
         size = len(payload)
         if (
@@ -68,9 +69,11 @@ class Sender:
         stream = self._open.get(identity)
         if stream is None or stream.trailers is not None:
             return
-        self._start(stream)
+        if not stream.started:
+            self._start(stream)
         stream.trailers = grpc.trailers(status, detail)
-        self._streams.forget_input(stream)
+        if stream.buffer:
+            self._streams.forget_input(stream)
         if not stream.queue:
             self._finish(stream)
 
@@ -114,7 +117,8 @@ class Sender:
     def refuse(self, stream: H2Stream, why: Refused) -> None:
         """End a call now: what waits is dropped, the peer asked to stop (section 8.1)."""
         self.queued -= stream.unqueue()
-        self._start(stream)
+        if not stream.started:
+            self._start(stream)
         stream.trailers = grpc.trailers(why.status, why.detail)
         self._finish(stream)
         if not stream.ended:
@@ -152,8 +156,6 @@ class Sender:
                 self._flush(stream)
 
     def _start(self, stream: H2Stream) -> None:
-        if stream.started:
-            return
         stream.started = True
         block = grpc.HEADERS_BLOCK
         if not self._spoken:  # no table, whatever size the peer announced or will announce

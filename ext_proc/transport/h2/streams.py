@@ -36,15 +36,15 @@ class Streams:
         return identity > self.last or identity % 2 == 0
 
     def close(self, stream: H2Stream) -> None:
-        self.forget_input(stream)
+        if stream.buffer:
+            self.forget_input(stream)
         del self.open[stream.identity]
         if not stream.ended:
             self.leave(stream.identity)
 
     def forget_input(self, stream: H2Stream) -> None:
-        if stream.buffer:
-            self.buffered -= len(stream.buffer)
-            stream.buffer.clear()
+        self.buffered -= len(stream.buffer)
+        stream.buffer.clear()
 
     def leave(self, identity: int) -> None:
         """Remember that the peer may still send on this stream."""

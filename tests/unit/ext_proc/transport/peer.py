@@ -62,6 +62,10 @@ class Peer:
         }
         self.client.update_settings(values)
         self.unacknowledged += 1
+        # `h2` looks at its limit once for a piece, which may hold the ACK and what that allows
+        self.client.max_inbound_frame_size = max(
+            self.client.max_inbound_frame_size, settings.get("max_frame_size", 0)
+        )
 
     def open(self, path: str = METHOD, *fields: tuple[str, str], end: bool = False) -> int:
         stream: int = self.client.get_next_available_stream_id()

@@ -77,3 +77,16 @@ def test_what_is_refused_takes_nothing_of_what_came_before(
     assert found == [b"abc"] * (len(before) // len(WHOLE))
     assert isinstance(refused, Refused)
     assert refused.status is status
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        (b"1H", 3600), (b"2M", 120), (b"3S", 3), (b"20m", 0.02), (b"7u", 7e-6), (b"9n", 9e-9),
+        (b"0S", 0), (b"99999999n", 0.099999999),
+        (b"", None), (b"S", None), (b"1", None), (b"1s", None), (b"-1S", None), (b"+1S", None),
+        (b"1.5S", None), (b"1 S", None), (b"123456789S", None), (b"\xb2S", None),
+    ],
+)  # fmt: skip
+def test_deadlines(told: bytes, seconds: float | None) -> None:
+    assert grpc.seconds(told) == (None if seconds is None else pytest.approx(seconds))

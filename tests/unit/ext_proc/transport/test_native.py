@@ -227,6 +227,25 @@ async def test_calls_that_end_early_are_cancelled(end: bytes | None) -> None:
     assert len(peer._calls) == 0
 
 
+async def test_a_call_that_is_reset_at_once_never_begins() -> None:
+    began = False
+
+    async def begin(request: bytes) -> bytes:
+        nonlocal began
+        began = True
+        return request
+
+    peer, wire = connected()
+    peer._calls._methods = {"/begin": begin}
+    for end in (rst_stream(1), data(3, REQUEST)):
+        stream = 1 if end == rst_stream(1) else 3
+        peer.data_received(opening(stream, "/begin") + data(stream, REQUEST) + end)
+    await turns()
+    assert not began
+    assert status(wire.said[-1]) == b"12"
+    assert len(peer._calls) == 0
+
+
 async def test_an_answer_to_a_connection_that_is_being_closed_is_dropped() -> None:
     peer, wire = connected()
     peer.data_received(opening(1, "/echo") + data(1, REQUEST))
