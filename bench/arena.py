@@ -82,13 +82,13 @@ def arena(names: Iterable[str], directory: Path, say: Say) -> Iterator[Arena]:
     """Everything that the named contestants need, for as long as the block lasts."""
     wanted = [CONTESTANTS[name] for name in names]
     with ExitStack() as stack:
-        provider = stack.enter_context(_provider())
+        upstream = stack.enter_context(provider())
         systems: dict[str, System] = {}
-        made = Arena(provider, systems)
+        made = Arena(upstream, systems)
         reasons: dict[str, str] = {}
         for name in dict.fromkeys(each.system for each in wanted):
             say(f"starting {name} …")
-            place = Place(provider, directory / name)
+            place = Place(upstream, directory / name)
             place.directory.mkdir(parents=True)
             try:
                 systems[name] = stack.enter_context(SYSTEMS[name](place))
@@ -150,7 +150,8 @@ def _idle(systems: Mapping[str, System]) -> dict[str, float]:
 
 
 @contextmanager
-def _provider() -> Iterator[Upstream]:
+def provider() -> Iterator[Upstream]:
+    """The provider, in a process of its own."""
     command = [sys.executable, "-m", "bench.upstream"]
     root = Path(__file__).resolve().parent.parent
     process = subprocess.Popen(

@@ -56,8 +56,8 @@ def table(result: Mapping[str, Any], path: Path) -> str:
             "|---|---:|---:|---:|---:|---:|",
             *rows,
             "",
-            f"Medians of {result['rounds']} rounds, {result['connections']} connections, a chat body "
-            f"of 1 KB; {result['machine']}, load and provider included. Spread and every "
+            f"Medians of {result['rounds']} rounds, {result['connections']} connections, a chat "
+            f"body of 1 KB; {result['machine']}, load and provider included. Spread and every "
             f"contestant's configuration: [`{kept}`]({kept}).",
         ]
     )
