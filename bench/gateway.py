@@ -118,6 +118,8 @@ def show(result: dict[str, Any]) -> None:
     if result["streams"]:
         print(f"\n{report.stream_table(result['streams'])}")
     print(f"\n{report.goal_table(report.goals(result['contestants'], result['streams']))}")
+    for warning in report.warnings(result["contestants"]):
+        print(f"\nWARNING: {warning}")
     for problem in invalid(result):
         print(f"INVALID: {problem}")
 

@@ -64,7 +64,7 @@ def table(result: Mapping[str, Any], path: Path) -> str:
 
 
 def _row(name: str, each: Mapping[str, Any]) -> str:
-    parts = [f"{each['cpu_us'][role]:,.0f}" for role in report.CARRIERS if role in each["cpu_us"]]
+    parts = [f"{micros:,.0f}" for micros in map(each["cpu_us"].get, report.CARRIERS) if micros]
     cells = [
         name,
         f"{each['rps']:,.0f}",

@@ -19,7 +19,8 @@ def test_the_gateway_is_measured(tmp_path: Path) -> None:
         found = result["contestants"][name]
         assert found["rps"] > 0
         assert found["problems"] == []
-        assert set(found["cpu_us"]) == ({"envoy"} if name == "bare" else {"envoy", "server"})
+        assert found["cpu_us"]["envoy"] > 0
+        assert (found["cpu_us"]["server"] > 0) == (name != "bare")
     # The native lane shows in the cost of ext_proc, whatever its name says.
     for name in result["contestants"].keys() & {"native", "native-v1"}:
         assert result["contestants"][name]["cpu_us"]["server"] < 5

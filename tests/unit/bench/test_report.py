@@ -16,7 +16,9 @@ from bench.rounds import Round
 def round_(rps: float, envoy: float, server: float = 0.0, *problems: str) -> Round:
     load = Load("wrk", int(rps * 2), 2.0, {}, 1.0, 2.0, 3.0, 0.1)
     cpu = {"envoy": envoy} | ({"server": server, "etcd": 1.0} if server else {})
-    return Round(load, cpu, {"upstream": 10.0, "load": 8.0}, 0.3, {"envoy": 70.0}, list(problems))
+    return Round(
+        load, cpu, {"upstream": 10.0, "load": 8.0}, 0.3, 0.1, {"envoy": 70.0}, list(problems)
+    )
 
 
 def result(**contestants: list[Round]) -> dict[str, Any]:
@@ -33,7 +35,10 @@ def found() -> dict[str, Any]:
 def test_a_summary_is_the_median_with_its_spread(found: dict[str, Any]) -> None:
     bare = found["contestants"]["bare"]
     assert (bare["rps"], bare["spread"]["rps"]) == (200, [100, 300])
-    assert (bare["cpu_us"], bare["spread"]["cpu_us.envoy"]) == ({"envoy": 30}, [28, 32])
+    assert (bare["cpu_us"], bare["spread"]["cpu_us.envoy"]) == (
+        {"envoy": 30, "server": 0},
+        [28, 32],
+    )
     ours = found["contestants"]["request"]
     assert (ours["cpu_us"], ours["other_cpu_us"]) == ({"envoy": 60, "server": 30}, {"etcd": 1})
 
@@ -53,6 +58,14 @@ def test_the_table_names_who_is_missing_and_what_is_invalid() -> None:
     text = report.table(bad["contestants"], {"native": "its lane is not native"})
     assert "| bare (invalid) |" in text
     assert "Not measured: native: its lane is not native" in text
+
+
+def test_warnings(found: dict[str, Any]) -> None:
+    assert list(report.warnings(found["contestants"])) == []
+    found["contestants"]["bare"] |= {"strangers": 1.5, "upstream_share": 0.9}
+    busy, slow = report.warnings(found["contestants"])
+    assert "1.5 cores meanwhile (bare)" in busy
+    assert "the provider" in slow
 
 
 def test_the_plots_are_xml(found: dict[str, Any]) -> None:
