@@ -56,7 +56,8 @@ golden: setup ## rewrite the compiler's expected outputs; look at the diff
 	@$(BIN)/python -m tests.support.golden
 
 .PHONY: bench
-bench: setup ## measure: from a template's PUT to the first answer that uses it
+bench: setup ## measure: speed beside bare Envoy, LiteLLM and Portkey; how soon an edit is live
+	@$(BIN)/python -m bench.gateway
 	@$(BIN)/python -m bench.propagation
 
 .PHONY: h2load
@@ -68,11 +69,16 @@ fuzz: setup ## look for bytes that break the HTTP/2 connection, for five minutes
 	@mkdir -p .naru/fuzz
 	@$(BIN)/python -m tests.fuzz.run 300 .naru/fuzz
 
+.PHONY: soak
+soak: setup ## measure: ten minutes at the peak rate, five million requests, memory (half an hour)
+	@$(BIN)/python -m bench.soak
+
 .PHONY: lock
 lock: ## pin the newest versions that pyproject.toml allows
 	@$(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q uv
 	@$(BIN)/uv pip compile -q --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra server --extra local --extra dev pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate bench/peers/litellm.in -o bench/peers/litellm.lock
 
 .PHONY: clean
 clean: ## remove environments, caches and the demo's data
-	@rm -rf .venv $(BENTO)/.venv .naru build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv $(BENTO)/.venv bench/.cache .naru build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

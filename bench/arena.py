@@ -82,13 +82,13 @@ def arena(names: Iterable[str], directory: Path, say: Say) -> Iterator[Arena]:
     """Everything that the named contestants need, for as long as the block lasts."""
     wanted = [CONTESTANTS[name] for name in names]
     with ExitStack() as stack:
-        provider = stack.enter_context(_provider())
+        upstream = stack.enter_context(provider())
         systems: dict[str, System] = {}
-        made = Arena(provider, systems)
+        made = Arena(upstream, systems)
         reasons: dict[str, str] = {}
         for name in dict.fromkeys(each.system for each in wanted):
             say(f"starting {name} …")
-            place = Place(provider, directory / name)
+            place = Place(upstream, directory / name)
             place.directory.mkdir(parents=True)
             try:
                 systems[name] = stack.enter_context(SYSTEMS[name](place))
@@ -112,6 +112,7 @@ def _admit(made: Arena, contestant: Contestant, reasons: Mapping[str, str]) -> N
     try:
         request = contestant.request(system)
         contestant.check(system, request)
+        _call(request)  # a peer's first call may be tried twice while it still imports
         _one_call(made, request)
     except (Unavailable, httpx.HTTPError) as error:
         made.missing[contestant.name] = str(error)
@@ -121,14 +122,18 @@ def _admit(made: Arena, contestant: Contestant, reasons: Mapping[str, str]) -> N
 
 def _one_call(made: Arena, request: Request) -> None:
     before = made.upstream_stats()
-    headers = {"content-type": "application/json", **request.headers}
-    answer = httpx.post(request.url, content=request.body, headers=headers, timeout=60)
+    answer = _call(request)
     after = made.upstream_stats()
     if answer.status_code != 200:
         mistakes = {k: v for k, v in after["mistakes"].items() if before["mistakes"].get(k) != v}
         raise Unavailable(f"it answered {answer.status_code}: {answer.text[:200]} {mistakes or ''}")
-    if after["requests"] != before["requests"] + 1:
-        raise Unavailable("the provider did not see the call")
+    if (seen := after["requests"] - before["requests"]) != 1:
+        raise Unavailable(f"the provider saw {seen} calls, not one")
+
+
+def _call(request: Request) -> httpx.Response:
+    headers = {"content-type": "application/json", **request.headers}
+    return httpx.post(request.url, content=request.body, headers=headers, timeout=60)
 
 
 def _roots(system: System) -> list[int]:
@@ -145,11 +150,17 @@ def _idle(systems: Mapping[str, System]) -> dict[str, float]:
 
 
 @contextmanager
-def _provider() -> Iterator[Upstream]:
+def provider() -> Iterator[Upstream]:
+    """The provider, in a process of its own."""
     command = [sys.executable, "-m", "bench.upstream"]
     root = Path(__file__).resolve().parent.parent
     process = subprocess.Popen(
-        command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=root,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     assert process.stdout is not None
     try:

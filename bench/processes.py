@@ -32,7 +32,7 @@ def tree(roots: Iterable[int], others: Iterable[int] = ()) -> list[int]:
     return [pid for pid in found if pid not in cut]
 
 
-def _members(roles: Roles) -> dict[str, list[int]]:
+def members(roles: Roles) -> dict[str, list[int]]:
     """Every process, under one role only."""
     return {role: tree(pids, _strangers(roles, role)) for role, pids in roles.items()}
 
@@ -59,12 +59,12 @@ def _ticks(pid: int) -> int:
 
 def cpu_by_role(roles: Roles) -> dict[str, float]:
     """Seconds of CPU by role."""
-    return {role: cpu_seconds(pids) for role, pids in _members(roles).items()}
+    return {role: cpu_seconds(pids) for role, pids in members(roles).items()}
 
 
 def rss_by_role(roles: Roles) -> dict[str, float]:
     """Resident memory by role, in MB. Pages that processes share count for each."""
-    return {role: sum(map(_rss, pids)) / 1e6 for role, pids in _members(roles).items()}
+    return {role: sum(map(_rss, pids)) / 1e6 for role, pids in members(roles).items()}
 
 
 def _rss(pid: int) -> int:
@@ -85,7 +85,11 @@ def signal_trees(roots: Iterable[int], sign: int) -> None:
 def running(
     command: Sequence[str], log: Path, **options: object
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose output goes to `log`; its whole tree is gone when the block ends."""
+    """A process whose output goes to `log`; its whole tree is gone when the block ends.
+
+    In a session of its own, like all that is measured: Linux shares the cores among sessions first
+    (sched(7), autogroup), so one with the load in it would be served otherwise than one without.
+    """
     with log.open("ab") as output:
         process = _start(command, output, options)
     try:
@@ -97,19 +101,29 @@ def running(
 def _start(
     command: Sequence[str], output: IO[bytes], options: Mapping[str, object]
 ) -> subprocess.Popen[bytes]:
-    defaults: dict[str, object] = {"stdin": subprocess.DEVNULL, "stdout": output}
-    chosen: dict[str, object] = defaults | {"stderr": output} | dict(options)
+    defaults: dict[str, object] = {"stdin": subprocess.DEVNULL, "start_new_session": True}
+    chosen: dict[str, object] = defaults | {"stdout": output, "stderr": output} | dict(options)
     started: subprocess.Popen[bytes] = subprocess.Popen(command, **chosen)  # type: ignore[call-overload]
     return started
 
 
+def _processes(pids: Iterable[int]) -> Iterator[psutil.Process]:
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            yield psutil.Process(pid)
+
+
 def stop(process: subprocess.Popen[bytes], seconds: float = 15) -> None:
     """SIGTERM, then SIGKILL for whatever of the tree is left."""
-    members = tree([process.pid])
+    # Remembered with their start times, so that no stranger with an old pid is killed.
+    whole = list(_processes(tree([process.pid])))
+    if process.stdin is not None:
+        process.stdin.close()
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
-    for pid in members:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, 9)
+    for one in whole:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
     process.wait(5)
+    psutil.wait_procs(whole, timeout=5)

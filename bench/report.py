@@ -11,6 +11,9 @@ from bench.rounds import Round
 
 CARRIERS: Final = ("envoy", "server")
 """The roles that carry requests; what the others use is told apart."""
+STRANGERS: Final = 0.3
+"""Cores that are not ours. (The kernel's own work on the loopback's packets takes up to 0.2.)"""
+UPSTREAM: Final = 0.85
 _HEADS: Final = (
     "", "req/s", "p50 ms", "p99 ms", "Envoy µs", "server µs", "other µs", "RSS MB", "× bare",
 )  # fmt: skip
@@ -26,17 +29,17 @@ def summary(rounds: Sequence[Round]) -> dict[str, Any]:
         "p99_ms": lambda one: one.load.p99_ms,
         "rss_mb": lambda one: sum(one.rss_mb.values()),
         "upstream_share": lambda one: one.upstream_share,
+        "strangers": lambda one: one.strangers,
     }
     roles = sorted(rounds[0].cpu_us)
-    carriers = [role for role in roles if role in CARRIERS]
     for role in roles:
         values[f"cpu_us.{role}"] = lambda one, role=role: one.cpu_us[role]  # type: ignore[misc]
     found = {name: _median([value(one) for one in rounds]) for name, value in values.items()}
     spread = {name: _range([value(one) for one in rounds]) for name, value in values.items()}
     return {
         **{name: value for name, value in found.items() if "." not in name},
-        "cpu_us": {role: found[f"cpu_us.{role}"] for role in carriers},
-        "other_cpu_us": {role: found[f"cpu_us.{role}"] for role in roles if role not in carriers},
+        "cpu_us": {role: found.get(f"cpu_us.{role}", 0.0) for role in CARRIERS},
+        "other_cpu_us": {role: found[f"cpu_us.{role}"] for role in roles if role not in CARRIERS},
         "harness_cpu_us": {
             role: _median([one.harness_cpu_us[role] for one in rounds])
             for role in rounds[0].harness_cpu_us
@@ -140,7 +143,7 @@ def _row(name: str, each: Result, bare: float | None) -> str:
 
 
 def _cpu_cell(each: Result, role: str) -> str:
-    if role not in each["cpu_us"]:
+    if not each["cpu_us"][role]:
         return "–"
     low, high = each["spread"][f"cpu_us.{role}"]
     return f"{each['cpu_us'][role]:,.0f} ({low:,.0f}–{high:,.0f})"
@@ -152,6 +155,17 @@ def _absent(missing: Mapping[str, str]) -> list[str]:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def warnings(found: Mapping[str, Result]) -> Iterator[str]:
+    """What makes numbers worse than the contestants are."""
+    busy = [name for name, each in found.items() if each["strangers"] > STRANGERS]
+    if busy:
+        most = max(each["strangers"] for each in found.values())
+        yield f"other processes used up to {most:.1f} cores meanwhile ({', '.join(busy)})"
+    slow = [name for name, each in found.items() if each["upstream_share"] > UPSTREAM]
+    if slow:
+        yield f"the provider was nearly a core busy, and may be the limit ({', '.join(slow)})"
 
 
 def stream_table(streams: Mapping[str, Result]) -> str:

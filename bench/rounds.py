@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import psutil
+
 from bench.arena import Arena, Entrant, Say
+from bench.contestants import PEERS
 from bench.load import Load, Tool
 from bench.processes import cpu_by_role, rss_by_role
 
 _QUIET: Final = 0.3  # seconds without a request, after which a round is over
 _LONGEST: Final = 5.0
+_PEERS_WARM_UP: Final = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Round:
             what is under way when it stops, which is a tenth of a slow contestant's round.)
         harness_cpu_us: the same for the provider and the client.
         upstream_share: of one core, that the provider used; near 1 it is what was measured.
+        strangers: cores that neither the contestant nor the harness used.
         problems: why the round counts for nothing; empty if it counts.
     """
 
@@ -35,6 +40,7 @@ class Round:
     cpu_us: dict[str, float]
     harness_cpu_us: dict[str, float]
     upstream_share: float
+    strangers: float
     rss_mb: dict[str, float]
     problems: list[str] = field(default_factory=list)
 
@@ -61,15 +67,23 @@ def interleaved(
     return found
 
 
+def _warm_up(entrant: Entrant, seconds: float) -> float:
+    """Portkey's speed quadruples in its first ten seconds, while Node compiles."""
+    return _PEERS_WARM_UP if entrant.contestant.system in PEERS else min(seconds, 2)
+
+
 def measure(arena: Arena, entrant: Entrant, tool: Tool, seconds: float, connections: int) -> Round:
     """Load for so many seconds."""
     with arena.alone(entrant):
         roles = {**entrant.system.roles, "upstream": [arena.upstream.pid]}
+        began, busy = time.monotonic(), _busy()
         seen, before = arena.upstream_stats(), cpu_by_role(roles)
         load = tool(entrant.request, connections, seconds)
         now_seen = _when_quiet(arena)
         after, rss = cpu_by_role(roles), rss_by_role(entrant.system.roles)
+        lasted, busy = time.monotonic() - began, _busy() - busy
     used = {role: after[role] - before[role] for role in roles}
+    strangers = max(0.0, busy - sum(used.values()) - load.cpu_seconds) / lasted
     upstream = used.pop("upstream")
     problems = list(_problems(load, seen, now_seen, connections))
     if entrant.system.roles != {role: roles[role] for role in used}:
@@ -80,9 +94,16 @@ def measure(arena: Arena, entrant: Entrant, tool: Tool, seconds: float, connecti
         cpu_us={role: seconds * 1e6 / count for role, seconds in used.items()},
         harness_cpu_us={"upstream": upstream * 1e6 / count, "load": load.cpu_seconds * 1e6 / count},
         upstream_share=upstream / load.seconds,
+        strangers=strangers,
         rss_mb=rss,
         problems=problems,
     )
+
+
+def _busy() -> float:
+    """Seconds of CPU of the whole machine, the kernel's included."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
 
 
 def _when_quiet(arena: Arena) -> dict[str, Any]:

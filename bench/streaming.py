@@ -34,7 +34,7 @@ class Shape:
 SHAPES: Final[Mapping[str, Shape]] = {
     "burst": Shape(streams=8, events=400, pace_ms=0),
     "paced": Shape(streams=32, events=200, pace_ms=10),
-    "slow": Shape(streams=1000, events=10, pace_ms=1000),
+    "slow": Shape(streams=1000, events=6, pace_ms=1000),
 }
 
 

@@ -27,11 +27,7 @@ SYSTEMS: Final[Mapping[str, StartSystem]] = MappingProxyType(
     }
 )
 CONTESTANTS: Final[Mapping[str, Contestant]] = MappingProxyType(
-    {
-        each.name: each
-        for file in (bare, naru, litellm, portkey)
-        for each in file.CONTESTANTS  # type: ignore[attr-defined]
-    }
+    {each.name: each for file in (bare, naru, litellm, portkey) for each in file.CONTESTANTS}
 )
 PEERS: Final = frozenset(("litellm", "portkey"))
 """Systems that are stopped (SIGSTOP) while they are not measured."""

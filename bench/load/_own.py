@@ -62,7 +62,12 @@ def _task(
 def _lines(client: str, given: str) -> Iterator[dict[str, Any]]:
     command = [sys.executable, "-m", "bench.load", client]
     process = subprocess.Popen(
-        command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=_ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     with process:
         assert process.stdin is not None

@@ -42,7 +42,9 @@ def wrk(request: Request, connections: int, seconds: float) -> Load:
         command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
         command += ["--timeout", "30s", "-s", str(path), request.url]
         before = _children()
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=seconds + 60, start_new_session=True
+        )
         used = _children() - before
     if done.returncode or "RESULT " not in done.stdout:
         raise RuntimeError(f"wrk failed: {done.stderr or done.stdout}")
