@@ -64,6 +64,19 @@ def control_plane() -> None:
     help="native is this product's own, and the fast one.",
 )
 @click.option(
+    "--state-dir",
+    envvar="NARU_EXT_PROC_STATE_DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to keep the last known good plans, sealed, to start from while the control plane "
+    "is away.  [default: nowhere]",
+)
+@click.option(
+    "--state-key-file",
+    envvar="NARU_EXT_PROC_STATE_KEY_FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The key that seals them: 32 bytes in base64, mode 0600.",
+)
+@click.option(
     "--listen-fd",
     type=click.IntRange(min=0),
     help="The socket if it is open already, as a file descriptor; not with grpcio. A service "
@@ -79,6 +92,8 @@ def ext_proc(
     xds_address: Address,
     node_id: str,
     transport: str,
+    state_dir: Path | None,
+    state_key_file: Path | None,
     listen_fd: int | None,
     ready_fd: int | None,
 ) -> None:
@@ -92,8 +107,16 @@ def ext_proc(
     _log_to_stderr()
     if listen_fd is None:
         listen_fd = transports.activated(os.environ, os.getpid())
+    if (state_dir is None) != (state_key_file is None):
+        raise click.UsageError("--state-dir and --state-key-file need each other.")
     settings = worker.WorkerSettings(
-        socket, str(xds_address), node_id, transport=transport, listener=listen_fd
+        socket,
+        str(xds_address),
+        node_id,
+        transport=transport,
+        listener=listen_fd,
+        state_dir=state_dir,
+        state_key_file=state_key_file,
     )
     try:
         asyncio.run(worker.run_worker(settings, ready=lambda: _say_ready(ready_fd)))

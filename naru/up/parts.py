@@ -93,6 +93,8 @@ def ext_proc(layout: Layout, settings: UpSettings, index: int) -> ChildSpec:
     arguments = (
         *("--socket", str(path), "--xds-address", str(layout.at["xds"].local)),
         *("--node-id", layout.worker_ids[index], "--transport", settings.transport),
+        *("--state-dir", str(layout.data_dir / "ext_proc")),
+        *("--state-key-file", str(layout.state_key_file)),
         *(option for fd in listener for option in ("--listen-fd", str(fd))),
     )
     return ChildSpec(
