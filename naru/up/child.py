@@ -34,7 +34,7 @@ class Child:
         self.ready = False
         self._console = console
         self._on_change = on_change
-        self._backoff = backoff or Backoff()
+        self._backoff = backoff or Backoff(limit=spec.most_delay)
         self._process: Process | None = None
         self._keeper: asyncio.Task[None] | None = None
 

@@ -106,6 +106,8 @@ def ext_proc(layout: Layout, settings: UpSettings, index: int) -> ChildSpec:
         beside=inherited,
         # A killed worker that has bound the path itself leaves it behind.
         before_start=(lambda: None) if inherited else lambda: path.unlink(missing_ok=True),
+        # What waits in the backlog waits for two seconds, the start included.
+        most_delay=0.5,
         stop_grace=15.0,
         ready=probes.unix_accepts(path),
         ready_option="--ready-fd",
