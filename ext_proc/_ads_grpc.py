@@ -19,7 +19,7 @@ from ext_proc.ads import DeltaClient
 log = logging.getLogger(__name__)
 
 FIRST_DELAY: Final = 0.05
-LAST_DELAY: Final = 5.0
+LAST_DELAY: Final = 1.0
 """Seconds between attempts: doubled from the first to the last, at random up to a half less."""
 _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 10_000),

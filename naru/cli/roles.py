@@ -6,7 +6,6 @@ they need.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import json
 import logging
@@ -104,7 +103,6 @@ def ext_proc(
     two workers may serve it at once: start the new one, wait for its newline, then SIGTERM the old.
     """
     worker, transports = server_part("ext_proc.worker"), server_part("ext_proc.transport")
-    _log_to_stderr()
     if listen_fd is None:
         listen_fd = transports.activated(os.environ, os.getpid())
     if (state_dir is None) != (state_key_file is None):
@@ -119,15 +117,9 @@ def ext_proc(
         state_key_file=state_key_file,
     )
     try:
-        asyncio.run(worker.run_worker(settings, ready=lambda: _say_ready(ready_fd)))
+        server_part("ext_proc.__main__").serve(settings, ready_fd)
     except OSError as error:
         raise click.ClickException(f"The worker cannot listen on {socket}: {error}") from error
-
-
-def _say_ready(descriptor: int | None) -> None:
-    if descriptor is not None:
-        with os.fdopen(descriptor, "wb") as reader:
-            reader.write(b"\n")
 
 
 @click.command("envoy")
