@@ -21,6 +21,7 @@ from naru.bootstrap import bootstrap as build
 from naru.cli._options import AddressType, envoy_options
 from naru.up.addresses import Address
 from naru.up.errors import UpError
+from naru.up.settings import TRANSPORTS
 
 _OURS = ("control_plane", "ext_proc", "naru")
 
@@ -57,7 +58,7 @@ def control_plane() -> None:
 @click.option(
     "--transport",
     envvar="NARU_TRANSPORT",
-    type=click.Choice(["native", "grpcio"]),
+    type=click.Choice(TRANSPORTS),
     default="native",
     show_default=True,
     help="native is this product's own, and the fast one.",

@@ -41,6 +41,8 @@ class Layout:
         return (self.kek, self.admin_token, self.model_token, self.state_key)
 
     def clean_up(self) -> None:
+        for path in self.sockets:
+            path.unlink(missing_ok=True)
         if self.temporary is not None:
             shutil.rmtree(self.temporary, ignore_errors=True)
 

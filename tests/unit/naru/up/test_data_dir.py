@@ -191,6 +191,7 @@ def test_the_environment_is_explicit() -> None:
         ({"NARU_GATEWAY_ADDRESS": "0.0.0.0:1"}, True, "--open"),
         ({"NARU_WORKERS": "many"}, False, "NARU_WORKERS"),
         ({"NARU_WORKERS": "0"}, False, "NARU_WORKERS"),
+        ({"NARU_TRANSPORT": "pigeon"}, False, "native or grpcio"),
         ({"NARU_KEK_FILE": "/nonexistent/kek"}, False, "NARU_KEK_FILE"),
         ({"NARU_XDS_ADDRESS": "x"}, False, "host:port"),
     ],
