@@ -16,7 +16,7 @@ import pytest
 
 from naru.up.child import Child, ChildSpec
 from naru.up.console import Console
-from naru.up.errors import MissingPart, StartFailed
+from naru.up.errors import MissingPart, StartFailed, UpError
 from naru.up.lines import Redactor
 from naru.up.restart import Backoff
 
@@ -248,6 +248,13 @@ async def test_another_takes_its_place_and_is_kept_up(nursery: Nursery) -> None:
     assert all(seen), "it was ready all the time"
     os.kill(new or 0, signal.SIGKILL)
     await until(lambda: child.ready and child.pid not in (None, new))
+
+
+async def test_one_that_has_not_started_is_not_replaced(nursery: Nursery) -> None:
+    child = speaking(nursery, NEVER_SAYS)
+    await child.launch()
+    with pytest.raises(UpError, match="has not started yet"):
+        await child.replace(nursery.hurry)
 
 
 async def test_one_that_does_not_come_up_leaves_the_old_one(nursery: Nursery) -> None:
