@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import grpc
@@ -19,7 +19,7 @@ from ext_proc.ads import DeltaClient
 log = logging.getLogger(__name__)
 
 FIRST_DELAY: Final = 0.05
-LAST_DELAY: Final = 5.0
+LAST_DELAY: Final = 1.0
 """Seconds between attempts: doubled from the first to the last, at random up to a half less."""
 _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 10_000),
@@ -32,16 +32,27 @@ _OPTIONS: Final = (
 
 
 async def run(
-    address: str, client: DeltaClient, *, on_response: Callable[[], None] = lambda: None
+    address: str,
+    client: DeltaClient,
+    *,
+    on_response: Callable[[], None] = lambda: None,
+    fallback: Callable[[], Awaitable[None]] | None = None,
+    silence: float = 5.0,
 ) -> None:
     """Keep `client` connected to `address` until cancelled.
 
-    `on_response` is called after each response has been handled and answered.
+    `on_response` is called after each response has been handled and answered. `fallback` is awaited
+    once, between two attempts, if the first came to nothing: the control plane cannot be reached,
+    or has said nothing for `silence` seconds. Once it has answered, it is never called.
     """
     delay = FIRST_DELAY
     while True:
-        answered = await _connect(address, client, on_response)
+        patience = None if fallback is None else silence
+        answered = await _connect(address, client, on_response, patience)
         _insist_on_cancellation()
+        if fallback is not None and not answered:
+            await fallback()
+        fallback = None
         delay = FIRST_DELAY if answered else min(delay * 2, LAST_DELAY)
         await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - jitter, no secret
 
@@ -54,16 +65,25 @@ def _insist_on_cancellation() -> None:
         raise asyncio.CancelledError
 
 
-async def _connect(address: str, client: DeltaClient, on_response: Callable[[], None]) -> bool:
-    """One connection, to its end; whether the control plane answered at all."""
+async def _connect(
+    address: str, client: DeltaClient, on_response: Callable[[], None], patience: float | None
+) -> bool:
+    """One connection, to its end; whether the control plane answered at all.
+
+    It gets `patience` seconds for its first word; as long as it takes if that is None.
+    """
     answered = False
     try:
-        async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+        async with (
+            asyncio.timeout(patience) as first_word,
+            grpc.aio.insecure_channel(address, options=_OPTIONS) as channel,
+        ):
             call = AggregatedDiscoveryServiceStub(channel).DeltaAggregatedResources()
             for request in client.connected():
                 await call.write(request)
             async for response in call:
                 answered = True
+                first_word.reschedule(None)
                 request = client.receive(response)
                 if request.HasField("error_detail"):
                     log.error("refused: %s", request.error_detail.message)
@@ -72,6 +92,8 @@ async def _connect(address: str, client: DeltaClient, on_response: Callable[[], 
             log.info("the control plane ended the stream")
     except grpc.aio.AioRpcError as error:
         log.warning("no control plane at %s: %s", address, error.code().name)
+    except TimeoutError:
+        log.warning("the control plane at %s says nothing", address)
     except asyncio.InvalidStateError:  # written to a call that had just ended
         log.warning("the control plane ended the stream")
     return answered

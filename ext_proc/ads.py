@@ -12,11 +12,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from envoy.config.core.v3.base_pb2 import Node
-from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    Resource,
+)
+from google.protobuf.message import DecodeError
 from google.rpc.code_pb2 import INVALID_ARGUMENT
 from google.rpc.status_pb2 import Status
 
-from ext_proc.errors import PlanRejected
+from ext_proc.errors import PlanRejected, SnapshotRefused
 
 PLAN: Final = "type.googleapis.com/naru.v1.Plan"
 SECRET: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type, no password
@@ -30,13 +35,26 @@ Raises `PlanRejected`, and has changed nothing then.
 """
 
 
+Known = list[tuple[str, list[bytes]]]
+"""For each type its URL and its resources, each a serialised `Resource`."""
+_BULK: Final = (256, 256 * 1024)
+"""Resources or bytes of a response from which on it may be only a part of what is there."""
+
+
 @dataclass(slots=True)
 class _Subscription:
-    """One type: the versions that are in use, and whether a response has been accepted yet."""
+    """One type: what is in use, and whether a response has been accepted yet.
+
+    Attributes:
+        known: the resources themselves, serialised, if they are to be kept.
+        bulky: whether the last response was so large that another may follow.
+    """
 
     apply: Apply
     versions: dict[str, str] = field(default_factory=dict)
+    known: dict[str, bytes] = field(default_factory=dict)
     synced: bool = False
+    bulky: bool = False
 
 
 class DeltaClient:
@@ -45,9 +63,13 @@ class DeltaClient:
     Args:
         node_id: by which the control plane knows this worker.
         subscriptions: type URL → what to do with its resources, in the order of subscribing.
+        keep: whether to keep the resources, for `known`; as much memory again as they take.
     """
 
-    def __init__(self, node_id: str, subscriptions: Mapping[str, Apply]) -> None:
+    def __init__(
+        self, node_id: str, subscriptions: Mapping[str, Apply], *, keep: bool = False
+    ) -> None:
+        self._keep = keep
         self._node = Node(id=node_id, cluster="ext_proc", user_agent_name="naru-ext-proc")
         self._subscriptions = {url: _Subscription(apply) for url, apply in subscriptions.items()}
 
@@ -55,6 +77,32 @@ class DeltaClient:
     def synced(self) -> bool:
         """Whether every type has been received and accepted at least once."""
         return all(subscription.synced for subscription in self._subscriptions.values())
+
+    @property
+    def more_may_follow(self) -> bool:
+        """Whether the control plane may be in the midst of sending: it sends a large set in parts,
+        each after the ACK of the one before, and nothing marks the last."""
+        return any(subscription.bulky for subscription in self._subscriptions.values())
+
+    def known(self) -> Known:
+        """All that is in use."""
+        return [(url, list(found.known.values())) for url, found in self._subscriptions.items()]
+
+    def restore(self, known: Known) -> None:
+        """Begin with what an earlier process knew; to be called before the first `connected`.
+
+        Raises:
+            SnapshotRefused: it cannot be used.
+        """
+        responses = [_response(url, resources) for url, resources in known]
+        if {response.type_url for response in responses} != self._subscriptions.keys():
+            raise SnapshotRefused("it holds other types")
+        for response in responses:
+            try:
+                self._apply(response)
+            except PlanRejected as error:
+                raise SnapshotRefused(str(error)[:MAX_DETAIL]) from None
+            self._subscriptions[response.type_url].bulky = False
 
     def connected(self) -> list[DeltaDiscoveryRequest]:
         """What to send on a new stream: it says what is known, so that only changes come back."""
@@ -91,6 +139,33 @@ class DeltaClient:
             subscription.versions.pop(name, None)
         subscription.versions.update((item.name, item.version) for item in changed)
         subscription.synced = True
+        subscription.bulky = _is_bulky(response)
+        if self._keep:
+            self._remember(subscription, response, changed)
+
+    def _remember(
+        self,
+        subscription: _Subscription,
+        response: DeltaDiscoveryResponse,
+        changed: list[Resource],
+    ) -> None:
+        for name in response.removed_resources:
+            subscription.known.pop(name, None)
+        subscription.known.update((item.name, item.SerializeToString()) for item in changed)
+
+
+def _is_bulky(response: DeltaDiscoveryResponse) -> bool:
+    most, largest = _BULK
+    return len(response.resources) >= most or response.ByteSize() >= largest
+
+
+def _response(url: str, resources: list[bytes]) -> DeltaDiscoveryResponse:
+    try:
+        return DeltaDiscoveryResponse(
+            type_url=url, resources=[Resource.FromString(body) for body in resources]
+        )
+    except DecodeError:
+        raise SnapshotRefused("it holds something else") from None
 
 
 def _refuse(answer: DeltaDiscoveryRequest, reason: str) -> None:

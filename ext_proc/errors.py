@@ -21,6 +21,7 @@
         ├── AnswerUnreadable          502  answer_unreadable (the upstream's answer)
         └── InternalError             500  internal_error
     PlanRejected              never reaches a caller: a plan or a secret that cannot be used
+    SnapshotRefused           nor does this: the last known good cannot be read or used
 
 A public message may hold what the *operator* wrote (names of variables in the schema, of allowed
 params, of the proxy) and nothing of what the caller sent: not a value, not even a field's name.
@@ -160,6 +161,10 @@ class AnswerUnreadable(OurFault):
 class InternalError(OurFault):
     code = "internal_error"
     message = "The gateway failed to process this request."
+
+
+class SnapshotRefused(Exception):
+    """A snapshot, or its key, that this worker cannot use; the text is for the operator's log."""
 
 
 class PlanRejected(Exception):

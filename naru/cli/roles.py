@@ -6,7 +6,6 @@ they need.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import json
 import logging
@@ -22,6 +21,7 @@ from naru.bootstrap import bootstrap as build
 from naru.cli._options import AddressType, envoy_options
 from naru.up.addresses import Address
 from naru.up.errors import UpError
+from naru.up.settings import TRANSPORTS
 
 _OURS = ("control_plane", "ext_proc", "naru")
 
@@ -58,10 +58,23 @@ def control_plane() -> None:
 @click.option(
     "--transport",
     envvar="NARU_TRANSPORT",
-    type=click.Choice(["native", "grpcio"]),
+    type=click.Choice(TRANSPORTS),
     default="native",
     show_default=True,
     help="native is this product's own, and the fast one.",
+)
+@click.option(
+    "--state-dir",
+    envvar="NARU_EXT_PROC_STATE_DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to keep the last known good plans, sealed, to start from while the control plane "
+    "is away.  [default: nowhere]",
+)
+@click.option(
+    "--state-key-file",
+    envvar="NARU_EXT_PROC_STATE_KEY_FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The key that seals them: 32 bytes in base64, mode 0600.",
 )
 @click.option(
     "--listen-fd",
@@ -79,6 +92,8 @@ def ext_proc(
     xds_address: Address,
     node_id: str,
     transport: str,
+    state_dir: Path | None,
+    state_key_file: Path | None,
     listen_fd: int | None,
     ready_fd: int | None,
 ) -> None:
@@ -89,22 +104,23 @@ def ext_proc(
     two workers may serve it at once: start the new one, wait for its newline, then SIGTERM the old.
     """
     worker, transports = server_part("ext_proc.worker"), server_part("ext_proc.transport")
-    _log_to_stderr()
     if listen_fd is None:
         listen_fd = transports.activated(os.environ, os.getpid())
+    if (state_dir is None) != (state_key_file is None):
+        raise click.UsageError("--state-dir and --state-key-file need each other.")
     settings = worker.WorkerSettings(
-        socket, str(xds_address), node_id, transport=transport, listener=listen_fd
+        socket,
+        str(xds_address),
+        node_id,
+        transport=transport,
+        listener=listen_fd,
+        state_dir=state_dir,
+        state_key_file=state_key_file,
     )
     try:
-        asyncio.run(worker.run_worker(settings, ready=lambda: _say_ready(ready_fd)))
+        server_part("ext_proc.__main__").serve(settings, ready_fd)
     except OSError as error:
         raise click.ClickException(f"The worker cannot listen on {socket}: {error}") from error
-
-
-def _say_ready(descriptor: int | None) -> None:
-    if descriptor is not None:
-        with os.fdopen(descriptor, "wb") as reader:
-            reader.write(b"\n")
 
 
 @click.command("envoy")

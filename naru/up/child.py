@@ -34,7 +34,7 @@ class Child:
         self.ready = False
         self._console = console
         self._on_change = on_change
-        self._backoff = backoff or Backoff()
+        self._backoff = backoff or Backoff(limit=spec.most_delay)
         self._process: Process | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -67,9 +67,11 @@ class Child:
         """Have another process in its place: where two may serve at once, without a gap.
 
         Raises:
-            StartFailed, MissingPart: the new one does not come up. The old one goes on, unless it
-                had to end first; then it is tried for again.
+            UpError: the new one does not come up, or the first has not come up yet. The old one
+                goes on, unless it had to end first; then it is tried for again.
         """
+        if self._keeper is None:
+            raise UpError(f"{self.spec.name} has not started yet.")
         if self.spec.beside:
             await self._replace_beside(hurry)
             return

@@ -4,6 +4,9 @@
 ├── lock              held while a `naru up` runs here
 ├── kek               0600  32 random bytes, base64: the key that wraps the keys of secrets
 ├── admin-token       0600
+├── ext-proc-key      0600  the key that seals what the workers keep in ext_proc/
+├── ext_proc/         0700  <node-id>.lkg: the last known good plans and secrets of a worker
+├── control.sock      0600  where `naru restart` asks
 ├── endpoints.json    0600  where everything listens, and whether it is ready
 ├── etcd/ etcd.version
 ├── envoy/            the bootstrap that Envoy was started with

@@ -25,9 +25,11 @@ class Layout:
     temporary: Path | None
     kek_file: Path
     admin_token_file: Path
+    state_key_file: Path
     kek: str = field(repr=False)
     admin_token: str = field(repr=False)
     model_token: str = field(repr=False)
+    state_key: str = field(repr=False)
     notes: tuple[str, ...] = ()
 
     @property
@@ -36,9 +38,11 @@ class Layout:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        return (self.kek, self.admin_token, self.model_token)
+        return (self.kek, self.admin_token, self.model_token, self.state_key)
 
     def clean_up(self) -> None:
+        for path in self.sockets:
+            path.unlink(missing_ok=True)
         if self.temporary is not None:
             shutil.rmtree(self.temporary, ignore_errors=True)
 
@@ -54,10 +58,12 @@ def lay_out(settings: UpSettings) -> Layout:
     files.check_etcd_version(data_dir, version("etcd"))
     kek_file = settings.kek_file or data_dir / "kek"
     token_file = settings.admin_token_file or data_dir / "admin-token"
+    state_key_file = data_dir / "ext-proc-key"
     secrets = {
         "kek": settings.kek or _kek(kek_file, data_dir),
         "admin_token": files.token_file(token_file),
         "model_token": files.token_file(data_dir / "menu-writer-token") if settings.demo else "",
+        "state_key": files.secret_file(state_key_file),
     }
     run, temporary = socket_dir(data_dir, f"ext-proc-{settings.workers}.sock")
     return Layout(
@@ -67,6 +73,7 @@ def lay_out(settings: UpSettings) -> Layout:
         temporary=run if temporary else None,
         kek_file=kek_file.absolute(),
         admin_token_file=token_file.absolute(),
+        state_key_file=state_key_file,
         notes=settled.notes,
         **secrets,
     )

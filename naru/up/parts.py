@@ -90,20 +90,26 @@ def ext_proc(layout: Layout, settings: UpSettings, index: int) -> ChildSpec:
     path = layout.sockets[index]
     inherited = settings.transport in _TAKE_SOCKETS
     listener = (listen(path).detach(),) if inherited else ()
-    arguments = (
-        *("--socket", str(path), "--xds-address", str(layout.at["xds"].local)),
-        *("--node-id", layout.worker_ids[index], "--transport", settings.transport),
-        *(option for fd in listener for option in ("--listen-fd", str(fd))),
-    )
+    worker = {
+        "socket": str(path),
+        "xds_address": str(layout.at["xds"].local),
+        "node_id": layout.worker_ids[index],
+        "transport": settings.transport,
+        "listener": next(iter(listener), None),
+        "state_dir": str(layout.data_dir / "ext_proc"),
+        "state_key_file": str(layout.state_key_file),
+    }
     return ChildSpec(
         name=f"ext_proc.{index}",
         group="ext_proc",
-        argv=python.command("naru", "ext-proc", *arguments),
+        argv=python.command("ext_proc", json.dumps(worker)),
         env=python.environment() | {"NARU_DATA_DIR": str(layout.data_dir)},
         pass_fds=listener,
         beside=inherited,
         # A killed worker that has bound the path itself leaves it behind.
         before_start=(lambda: None) if inherited else lambda: path.unlink(missing_ok=True),
+        # What waits in the backlog waits for two seconds, the start included.
+        most_delay=0.5,
         stop_grace=15.0,
         ready=probes.unix_accepts(path),
         ready_option="--ready-fd",

@@ -46,6 +46,7 @@ class ChildSpec:
         pass_fds: file descriptors that it inherits.
         beside: whether a second process may serve beside the first, so that a restart has no gap.
         before_start: runs before every start.
+        most_delay: seconds between two starts of one that ends again and again, at most.
         drain: runs first at a graceful stop; then SIGTERM, and after `stop_grace` s SIGKILL.
     """
 
@@ -60,6 +61,7 @@ class ChildSpec:
     alive: Callable[[], Awaitable[bool]] | None = None
     pass_fds: tuple[int, ...] = ()
     beside: bool = False
+    most_delay: float = 30.0
     stop_grace: float = 10.0
     before_start: Callable[[], None] = lambda: None
     drain: Callable[[], Awaitable[None]] = _nothing

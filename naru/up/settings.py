@@ -19,6 +19,8 @@ DEFAULTS: Mapping[str, str] = {
     "etcd": "127.0.0.1:2379",
     "etcd_peer": "127.0.0.1:2380",
 }
+TRANSPORTS = ("native", "grpcio")
+"""Of the workers, the usual one first."""
 DEMO_MODEL = "127.0.0.1:10010"
 """Where `--demo` serves its model, `menu_writer`."""
 
@@ -69,7 +71,7 @@ def read_settings(
         demo=demo,
         open=open_,
         workers=_count(environment, "NARU_WORKERS", _cores()),
-        transport=environment.get("NARU_TRANSPORT") or "native",
+        transport=_transport(environment),
         drain=float(_count(environment, "NARU_ENVOY_DRAIN_SECONDS", 20)),
         node_id=environment.get("NARU_NODE_ID", "gateway"),
         envoy_max_heap_mib=_count(
@@ -117,6 +119,13 @@ def _path(environment: Mapping[str, str], name: str) -> Path | None:
     if text and not Path(text).is_file():
         raise UpError(f"{name} names {text}, which is not a file.")
     return Path(text) if text else None
+
+
+def _transport(environment: Mapping[str, str]) -> str:
+    asked = environment.get("NARU_TRANSPORT") or TRANSPORTS[0]
+    if asked not in TRANSPORTS:
+        raise UpError(f"NARU_TRANSPORT must be {' or '.join(TRANSPORTS)}, not {asked!r}.")
+    return asked
 
 
 def _count(

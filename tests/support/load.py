@@ -1,4 +1,4 @@
-"""Callers that never pause, each on a keep-alive connection of its own, and what they saw."""
+"""Callers that hardly pause, each on a keep-alive connection of its own, and what they saw."""
 
 from __future__ import annotations
 
@@ -18,17 +18,22 @@ WAIT = 30.0
 class Load:
     """`callers` threads that ask the proxy `menu-copy` (see `tests.e2e.conftest.tour`).
 
+    Without a `pause` between two calls, in seconds, they take the processor from what is tested.
+
     Attributes:
         failures: what was not a 200, in words.
         answered: how many calls were a 200.
         slowest: seconds that the slowest call took.
     """
 
-    def __init__(self, gateway: Gateway, callers: int = 8, proxy: str = "menu-copy") -> None:
+    def __init__(
+        self, gateway: Gateway, callers: int = 8, proxy: str = "menu-copy", pause: float = 0.01
+    ) -> None:
         self.failures: list[str] = []
         self.answered = 0
         self.slowest = 0.0
         self._proxy = proxy
+        self._pause = pause
         self._at = urlsplit(gateway.endpoints["gateway"]).netloc
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -57,7 +62,7 @@ class Load:
     def _call(self, number: int) -> None:
         connection = http.client.HTTPConnection(self._at, timeout=WAIT)
         turn = 0
-        while not self._stop.is_set():
+        while not self._stop.wait(self._pause):
             turn += 1
             body = {"variables": {"dish": f"{number}.{turn}", "mood": "warm"}}
             began = time.monotonic()

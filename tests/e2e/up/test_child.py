@@ -16,7 +16,7 @@ import pytest
 
 from naru.up.child import Child, ChildSpec
 from naru.up.console import Console
-from naru.up.errors import MissingPart, StartFailed
+from naru.up.errors import MissingPart, StartFailed, UpError
 from naru.up.lines import Redactor
 from naru.up.restart import Backoff
 
@@ -200,3 +200,116 @@ async def test_stop_before_launch_and_twice(nursery: Nursery) -> None:
     await started(child)
     await child.stop(nursery.hurry)
     await child.stop(nursery.hurry)
+
+
+# -- a process that says itself when it is ready, and that another one replaces
+
+SAYS = "import os, signal, sys; fd = int(sys.argv[-1])\n"
+READY_AT_ONCE = SAYS + "os.write(fd, b'\\n'); os.close(fd); signal.pause()"
+NEVER_SAYS = SAYS + "os.close(fd); signal.pause()"
+FAILS_LATER = SAYS + (
+    "import pathlib; other = pathlib.Path(sys.argv[1] + '.second')\n"
+    "sys.exit(3) if other.exists() else other.touch()\n"
+    "os.write(fd, b'\\n'); signal.pause()"
+)
+
+
+async def asked_too_often() -> bool:
+    raise AssertionError("it says itself when it is ready")
+
+
+def speaking(nursery: Nursery, code: str, **more: Any) -> Child:
+    options: dict[str, Any] = {"ready": asked_too_often, "ready_option": "--ready-fd"}
+    return nursery.child(code, **(options | {"beside": True} | more))
+
+
+async def test_its_own_word_makes_it_ready(nursery: Nursery) -> None:
+    child = speaking(nursery, READY_AT_ONCE)
+    await started(child)
+    assert child.ready
+
+
+async def test_without_its_word_it_is_not_ready(nursery: Nursery) -> None:
+    child = speaking(nursery, NEVER_SAYS, ready_timeout=0.5)
+    with pytest.raises(StartFailed, match="not ready after"):
+        await started(child)
+
+
+async def test_another_takes_its_place_and_is_kept_up(nursery: Nursery) -> None:
+    child = speaking(nursery, READY_AT_ONCE)
+    old = await started(child)
+    seen: list[bool] = []
+    child._on_change = lambda: seen.append(child.ready)
+    await child.replace(nursery.hurry)
+    new = child.pid
+    assert new not in (None, old)
+    assert not psutil.pid_exists(old)
+    assert seen
+    assert all(seen), "it was ready all the time"
+    os.kill(new or 0, signal.SIGKILL)
+    await until(lambda: child.ready and child.pid not in (None, new))
+
+
+async def test_one_that_has_not_started_is_not_replaced(nursery: Nursery) -> None:
+    child = speaking(nursery, NEVER_SAYS)
+    await child.launch()
+    with pytest.raises(UpError, match="has not started yet"):
+        await child.replace(nursery.hurry)
+
+
+async def test_one_that_does_not_come_up_leaves_the_old_one(nursery: Nursery) -> None:
+    child = speaking(nursery, FAILS_LATER)
+    old = await started(child)
+    with pytest.raises(StartFailed, match="exited with status 3"):
+        await child.replace(nursery.hurry)
+    assert (child.pid, child.ready) == (old, True)
+
+
+async def test_a_replacement_that_is_called_off_leaves_the_old_one(nursery: Nursery) -> None:
+    child = speaking(nursery, FAILS_LATER.replace("sys.exit(3)", "signal.pause()"))
+    old = await started(child)
+    replacing = asyncio.create_task(child.replace(nursery.hurry))
+    await until(lambda: len(psutil.Process().children()) == 2)
+    replacing.cancel()
+    await asyncio.wait({replacing})
+    assert (child.pid, child.ready) == (old, True)
+    assert [process.pid for process in psutil.Process().children()] == [old]
+
+
+async def test_where_two_cannot_serve_the_old_one_ends_first(nursery: Nursery) -> None:
+    child = speaking(nursery, READY_AT_ONCE, beside=False)
+    old = await started(child)
+    seen: list[tuple[bool, bool]] = []
+    child._on_change = lambda: seen.append((child.ready, psutil.pid_exists(old)))
+    await child.replace(nursery.hurry)
+    assert seen == [(False, False), (False, False), (True, False)]
+    assert child.pid not in (None, old)
+
+
+async def test_one_that_does_not_answer_is_killed_and_comes_back(nursery: Nursery) -> None:
+    hangs: set[int | None] = set()
+
+    async def alive() -> bool:
+        return child.pid not in hangs
+
+    child = speaking(nursery, READY_AT_ONCE, alive=alive)
+    old = await started(child)
+    hangs.add(old)
+    await until(lambda: child.ready and child.pid not in (None, old))
+    assert "part: does not answer, killing it" in nursery.log.getvalue()
+    assert not psutil.pid_exists(old)
+
+
+async def test_it_inherits_what_it_is_given_and_nothing_else(nursery: Nursery) -> None:
+    given, other = os.open("/dev/null", os.O_RDONLY), os.open("/dev/null", os.O_RDONLY)
+    code = (
+        "import os, sys; fd = int(sys.argv[-1]); open_ = set(os.listdir('/proc/self/fd'))\n"
+        "print('given' if sys.argv[2] in open_ else 'none', sys.argv[3] in open_)\n"
+        "os.write(fd, b'\\n'); import signal; signal.pause()"
+    )
+    argv = (sys.executable, "-uc", code, "x", str(given), str(other))
+    child = speaking(nursery, "", argv=argv, pass_fds=(given,))
+    await started(child)
+    await until(lambda: "part | given False" in nursery.log.getvalue())
+    os.close(given)
+    os.close(other)

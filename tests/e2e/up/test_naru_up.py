@@ -156,6 +156,18 @@ def _api_answers(gateway: Gateway) -> bool:
         raise
 
 
+def test_workers_that_cannot_share_a_socket_are_restarted_too(data_dir: Path) -> None:
+    with running_gateway(data_dir, NARU_TRANSPORT="grpcio", NARU_WORKERS="2") as gateway:
+        old = gateway.endpoints["pids"]["ext_proc"]
+        asked = naru(data_dir, "restart")
+        assert asked.returncode == 0, asked.stderr
+        assert [line.split()[2] for line in asked.stdout.splitlines()] == [str(p) for p in old]
+        wait_for(lambda: gateway.endpoints["ready"], 20, "readiness")
+        assert not set(gateway.endpoints["pids"]["ext_proc"]) & set(old)
+    assert not [path for path in (data_dir / "run").iterdir() if path.suffix == ".sock"]
+    assert naru(data_dir, "restart").returncode == 3
+
+
 @pytest.mark.parametrize("victim", ["guard", "supervisor"])
 def test_kill_leaves_no_process(data_dir: Path, victim: str) -> None:
     with running_gateway(data_dir) as gateway:

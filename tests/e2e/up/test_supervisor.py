@@ -217,3 +217,50 @@ async def test_a_disk_that_is_full_does_not_end_the_supervision(start: Start) ->
     await run.until(lambda: len(run.events("start")) == 7)
     assert "No space left" in run.log.getvalue()
     object.__setattr__(run.supervisor._system, "publish", run._publish)
+
+
+async def test_a_group_is_replaced_one_after_the_other(start: Start) -> None:
+    run = start()
+    await run.until(lambda: run.published and run.live)
+    old, told = dict(run.pids), []
+
+    async def tell(line: dict[str, Any]) -> None:
+        told.append(line)
+
+    await asyncio.gather(*(run.supervisor.replace("ext_proc", tell) for _ in range(2)))
+    assert [line["name"] for line in told] == ["worker.0", "worker.1"] * 2
+    assert [line["old"] for line in told[:2]] == [old["worker.0"], old["worker.1"]]
+    assert [line["old"] for line in told[2:]] == [line["new"] for line in told[:2]]
+    assert run.pids["worker.1"] == told[3]["new"]
+    assert run.pids["etcd"] == old["etcd"]
+
+
+async def test_after_one_that_fails_the_rest_is_left_alone(start: Start) -> None:
+    once = PART.replace('note("start")', 'note("start"); (folder / "no").exists() and sys.exit(4)')
+    run = start(**{"worker.0": once})
+    await run.until(lambda: run.published and run.live)
+    old, told = dict(run.pids), []
+
+    async def tell(line: dict[str, Any]) -> None:
+        told.append(line)
+
+    (run.folder / "no").touch()
+    await run.supervisor.replace("ext_proc", tell)
+    assert [line.keys() for line in told] == [{"error"}]
+    assert "worker.0 exited with status" in told[0]["error"]
+    assert run.pids["worker.1"] == old["worker.1"]
+    (run.folder / "no").unlink()
+
+
+async def test_a_replacement_ends_with_the_supervisor(start: Start) -> None:
+    run = start()
+    await run.until(lambda: run.published and run.live)
+
+    async def tell(_line: dict[str, Any]) -> None:
+        await asyncio.Future()
+
+    replacing = asyncio.create_task(run.supervisor.replace("ext_proc", tell))
+    await run.until(lambda: len(run.events("start")) == 6)
+    run.stop.set()
+    await run.task
+    assert replacing.cancelled()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from ext_proc.__main__ import read_settings
 from ext_proc.ads import PLAN as PLAN_URL
 from ext_proc.ads import SECRET as SECRET_URL
 from ext_proc.plan import encode
@@ -121,3 +123,40 @@ async def test_a_signal_drains_and_ends(path: Path, number: signal.Signals) -> N
 def test_nothing_happens_at_import() -> None:
     program = "import sys, threading, ext_proc.worker; sys.exit(threading.active_count() - 1)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_settings_as_naru_up_gives_them() -> None:
+    text = json.dumps(
+        {"socket": "/run/w.sock", "xds_address": "h:1", "node_id": "w", "state_dir": "/s"}
+        | {"listener": 7, "state_key_file": None}
+    )
+    expected = WorkerSettings(Path("/run/w.sock"), "h:1", "w", listener=7, state_dir=Path("/s"))
+    assert read_settings(text) == expected
+
+
+async def test_it_says_that_it_is_ready_where_it_is_asked_to(path: Path) -> None:
+    settings = {"socket": str(path), "xds_address": "127.0.0.1:1", "node_id": "w", "patience": 0.01}
+    word, told = os.pipe()
+    command = ("-m", "ext_proc", json.dumps(settings), "--ready-fd", str(told))
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, pass_fds=(told,))
+    os.close(told)
+    try:
+        async with asyncio.timeout(30):
+            assert await asyncio.to_thread(os.read, word, 9) == b"\n"
+            assert exists(path)
+            assert await asyncio.to_thread(os.read, word, 9) == b""
+    finally:
+        os.close(word)
+        process.terminate()
+        assert await process.wait() == 0
+
+
+async def test_where_it_cannot_listen_it_says_so(path: Path) -> None:
+    write(path)
+    settings = {"socket": str(path), "xds_address": "127.0.0.1:1", "node_id": "w", "patience": 0.01}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ext_proc", json.dumps(settings)), stderr=subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 1
+    assert said.splitlines()[-1].startswith(b"the worker cannot listen: not a socket")

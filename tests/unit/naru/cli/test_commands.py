@@ -358,3 +358,10 @@ def test_what_can_be_no_name_never_becomes_a_path(
     assert result.exit_code == 2
     assert "is no name" in result.output
     assert plane.requests == []
+
+
+def test_a_workers_state_needs_both_its_place_and_its_key(tmp_path: Path) -> None:
+    command = ["ext-proc", "--socket", str(tmp_path / "w.sock"), "--state-dir", str(tmp_path)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert "--state-dir and --state-key-file need each other" in result.output

@@ -191,6 +191,7 @@ def test_the_environment_is_explicit() -> None:
         ({"NARU_GATEWAY_ADDRESS": "0.0.0.0:1"}, True, "--open"),
         ({"NARU_WORKERS": "many"}, False, "NARU_WORKERS"),
         ({"NARU_WORKERS": "0"}, False, "NARU_WORKERS"),
+        ({"NARU_TRANSPORT": "pigeon"}, False, "native or grpcio"),
         ({"NARU_KEK_FILE": "/nonexistent/kek"}, False, "NARU_KEK_FILE"),
         ({"NARU_XDS_ADDRESS": "x"}, False, "host:port"),
     ],
@@ -216,9 +217,10 @@ def test_a_first_start_makes_everything(tmp_path: Path) -> None:
     layout = lay_out(settings)
     assert [path.name for path in layout.sockets] == [f"ext-proc-{i}.sock" for i in range(3)]
     assert len({address.port for address in layout.at.values()}) == len(layout.at) == 7
-    assert mode(layout.kek_file) == mode(layout.admin_token_file) == 0o600
+    for path in (layout.kek_file, layout.admin_token_file, layout.state_key_file):
+        assert mode(path) == 0o600
     assert all(secret not in repr(layout) for secret in layout.secrets)
-    assert len(set(layout.secrets)) == 3
+    assert len(set(layout.secrets)) == 4
     again = lay_out(settings)
     assert again.secrets == layout.secrets
 
