@@ -86,6 +86,7 @@ def run(made: Arena, tool: Tool, chosen: argparse.Namespace) -> dict[str, Any]:
         "missing": made.missing,
         "streams": streams,
         "goals": [goal.to_json() for goal in report.goals(found, streams)],
+        "unasked": made.upstream_stats()["others"],
         "idle_cpu_percent": made.idle_percent,
         "systems": {name: dict(system.settings) for name, system in made.systems.items()},
     }
