@@ -75,6 +75,8 @@ def run(made: Arena, tool: Tool, chosen: argparse.Namespace) -> dict[str, Any]:
     """All rounds, then the streams."""
     rounds = interleaved(made, tool, chosen.rounds, chosen.seconds, chosen.connections, _say)
     found = {name: report.summary(each) for name, each in rounds.items()}
+    for name in found if "bare" in rounds else ():
+        found[name] |= report.against(rounds[name], rounds["bare"])
     streams = {} if chosen.no_streams else _streams(made, chosen)
     return {
         "machine": machine(),
