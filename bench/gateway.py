@@ -75,6 +75,8 @@ def run(made: Arena, tool: Tool, chosen: argparse.Namespace) -> dict[str, Any]:
     """All rounds, then the streams."""
     rounds = interleaved(made, tool, chosen.rounds, chosen.seconds, chosen.connections, _say)
     found = {name: report.summary(each) for name, each in rounds.items()}
+    for name in found if "bare" in rounds else ():
+        found[name] |= report.against(rounds[name], rounds["bare"])
     streams = {} if chosen.no_streams else _streams(made, chosen)
     return {
         "machine": machine(),
@@ -86,6 +88,7 @@ def run(made: Arena, tool: Tool, chosen: argparse.Namespace) -> dict[str, Any]:
         "missing": made.missing,
         "streams": streams,
         "goals": [goal.to_json() for goal in report.goals(found, streams)],
+        "unasked": made.upstream_stats()["others"],
         "idle_cpu_percent": made.idle_percent,
         "systems": {name: dict(system.settings) for name, system in made.systems.items()},
     }

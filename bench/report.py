@@ -54,6 +54,17 @@ def summary(rounds: Sequence[Round]) -> dict[str, Any]:
     }
 
 
+def against(rounds: Sequence[Round], bare: Sequence[Round]) -> dict[str, Any]:
+    """How many times bare Envoy's CPU, round by round: what slows a round slows its pair, too."""
+    pairs = zip(rounds, bare, strict=True)
+    ratios = [_carried(one) / _carried(other) for one, other in pairs if _carried(other)]
+    return {"x_bare": _median(ratios), "x_bare_range": _range(ratios)} if ratios else {}
+
+
+def _carried(one: Round) -> float:
+    return sum(micros for role, micros in one.cpu_us.items() if role in CARRIERS)
+
+
 def _median(values: Sequence[float]) -> float:
     return _rounded(statistics.median(values))
 
@@ -65,11 +76,6 @@ def _range(values: Sequence[float]) -> list[float]:
 def _rounded(value: float) -> float:
     """Three digits that mean something, and no more after the point."""
     return float(round(value)) if value >= 1000 else float(f"{value:.3g}")
-
-
-def cpu(contestant: Result) -> float:
-    """CPU per request of all that carries it, in µs."""
-    return float(sum(contestant["cpu_us"].values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +104,9 @@ def goals(found: Mapping[str, Result], streams: Mapping[str, Result]) -> list[Go
 
 def _goals(found: Mapping[str, Result], streams: Mapping[str, Result]) -> Iterator[Goal]:
     for name, limit in (("native", 1.3), ("native-v1", 1.6), ("request", 3.0)):
-        if name in found and "bare" in found:
-            ratio = cpu(found[name]) / cpu(found["bare"])
-            yield Goal(f"{name}: CPU per request against bare Envoy", ratio, limit)
+        if "x_bare" in found.get(name, {}):
+            what = f"{name}: CPU per request against bare Envoy"
+            yield Goal(what, found[name]["x_bare"], limit)
     if "request" in found:
         own = found["request"]["cpu_us"]["server"]
         yield Goal("request: ext_proc's CPU per request, µs", own, 60)
@@ -120,14 +126,13 @@ def _goals(found: Mapping[str, Result], streams: Mapping[str, Result]) -> Iterat
 
 def table(found: Mapping[str, Result], missing: Mapping[str, str]) -> str:
     """Markdown, a row for each contestant; medians, and the spread of req/s and CPU."""
-    bare = cpu(found["bare"]) if "bare" in found else None
-    rows = [_row(name, each, bare) for name, each in found.items()]
+    rows = [_row(name, each) for name, each in found.items()]
     return "\n".join(
         [_line(_HEADS), _line(["---", *["---:"] * (len(_HEADS) - 1)]), *rows, *_absent(missing)]
     )
 
 
-def _row(name: str, each: Result, bare: float | None) -> str:
+def _row(name: str, each: Result) -> str:
     low, high = each["spread"]["rps"]
     cells = [
         name + (" (invalid)" if each["problems"] else ""),
@@ -137,9 +142,16 @@ def _row(name: str, each: Result, bare: float | None) -> str:
         *(_cpu_cell(each, role) for role in CARRIERS),
         f"{sum(each['other_cpu_us'].values()):.0f}" if each["other_cpu_us"] else "–",
         f"{each['rss_mb']:.0f}",
-        f"{cpu(each) / bare:.2f}" if bare else "–",
+        _times_cell(each),
     ]
     return _line(cells)
+
+
+def _times_cell(each: Result) -> str:
+    if "x_bare" not in each:
+        return "–"
+    low, high = each["x_bare_range"]
+    return f"{each['x_bare']:.3g} ({low:.3g}–{high:.3g})"
 
 
 def _cpu_cell(each: Result, role: str) -> str:

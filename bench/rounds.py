@@ -18,8 +18,8 @@ from bench.contestants import PEERS
 from bench.load import Load, Tool
 from bench.processes import cpu_by_role, rss_by_role
 
-_QUIET: Final = 0.3  # seconds without a request, after which a round is over
-_LONGEST: Final = 5.0
+_QUIET: Final = 0.3  # seconds without a request, at least, after which a round is over
+_LONGEST: Final = 10.0
 _PEERS_WARM_UP: Final = 12.0
 
 
@@ -79,7 +79,7 @@ def measure(arena: Arena, entrant: Entrant, tool: Tool, seconds: float, connecti
         began, busy = time.monotonic(), _busy()
         seen, before = arena.upstream_stats(), cpu_by_role(roles)
         load = tool(entrant.request, connections, seconds)
-        now_seen = _when_quiet(arena)
+        now_seen = _when_quiet(arena, max(_QUIET, 2 * load.p99_ms / 1000))
         after, rss = cpu_by_role(roles), rss_by_role(entrant.system.roles)
         lasted, busy = time.monotonic() - began, _busy() - busy
     used = {role: after[role] - before[role] for role in roles}
@@ -106,14 +106,14 @@ def _busy() -> float:
     return float(times.user + times.nice + times.system + times.irq + times.softirq)
 
 
-def _when_quiet(arena: Arena) -> dict[str, Any]:
+def _when_quiet(arena: Arena, quiet: float) -> dict[str, Any]:
     """The provider's counts once what was under way has ended."""
     deadline = time.monotonic() + _LONGEST
     seen = arena.upstream_stats()
     while time.monotonic() < deadline:
-        time.sleep(_QUIET)
+        time.sleep(quiet)
         before, seen = seen, arena.upstream_stats()
-        if before == seen:
+        if before["requests"] == seen["requests"]:
             break
     return seen
 

@@ -42,11 +42,15 @@ _ANSWER: Final = f"{MARK} serves a warm bowl of kimchi fried rice, with an egg o
 
 @dataclass
 class Stats:
-    """What came so far. `mistakes` counts requests by what was wrong with them."""
+    """What came so far. `mistakes` counts requests by what was wrong with them.
+
+    What a gateway asks on its own (LiteLLM looks for models) is in `others`, and no mistake.
+    """
 
     requests: int = 0
     streams: int = 0
     mistakes: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
 
 
 def completion() -> dict[str, object]:
@@ -167,6 +171,10 @@ class Connection(asyncio.Protocol):
         if head.startswith(b"get /stats "):
             self._transport.write(_response("200 OK", self._report()))
             return
+        if not head.startswith(b"post "):
+            self._stats.others[head.partition(b"\r\n")[0][:80].decode("latin-1")] += 1
+            self._transport.write(_response("404 Not Found", b"{}"))
+            return
         self._stats.requests += 1
         wrong = mistake(head, body)
         if wrong is not None:
@@ -197,9 +205,7 @@ class Connection(asyncio.Protocol):
         loop.call_at(due + pace, self._next, chunks, number + 1, pace, due + pace)
 
     def _report(self) -> bytes:
-        mistakes = dict(self._stats.mistakes)
-        found = {"requests": self._stats.requests, "streams": self._stats.streams}
-        return json.dumps(found | {"mistakes": mistakes}).encode()
+        return json.dumps(vars(self._stats)).encode()
 
 
 def _body(head: bytes, data: bytes, start: int) -> tuple[bytes, int] | None:

@@ -22,7 +22,11 @@ def round_(rps: float, envoy: float, server: float = 0.0, *problems: str) -> Rou
 
 
 def result(**contestants: list[Round]) -> dict[str, Any]:
-    found = {name: report.summary(rounds) for name, rounds in contestants.items()}
+    bare = contestants["bare"]
+    found = {
+        name: report.summary(rounds) | report.against(rounds, bare[: len(rounds)])
+        for name, rounds in contestants.items()
+    }
     return {"contestants": found, "machine": "a <machine>", "connections": 32, "rounds": 3}
 
 
@@ -51,6 +55,12 @@ def test_goals(found: dict[str, Any]) -> None:
         "what": "request: req/s against litellm", "value": 50.0, "goal": "≥ 60.0", "met": False,
     }  # fmt: skip
     assert not [what for what in goals if "native" in what or "portkey" in what]
+
+
+def test_ratios_are_of_rounds_that_were_neighbours() -> None:
+    bare = [round_(1, 10), round_(1, 20), round_(1, 40)]
+    twice = [round_(1, 20), round_(1, 30, 10), round_(1, 100)]
+    assert report.against(twice, bare) == {"x_bare": 2.0, "x_bare_range": [2.0, 2.5]}
 
 
 def test_the_table_names_who_is_missing_and_what_is_invalid() -> None:

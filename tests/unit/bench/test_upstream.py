@@ -84,10 +84,11 @@ def test_requests_that_come_in_pieces(size: int) -> None:
     first = head("plain", KEY, "transfer-encoding: chunked") + b"\r\n\r\n" + chunked
     second = head("plain", KEY, f"content-length: {len(body)}") + b"\r\n\r\n" + body
     third = head("plain", f"content-length: {len(body)}") + b"\r\n\r\n" + body
-    data = first + second + third
+    fourth = b"GET /plain/v1/models HTTP/1.1\r\n\r\n"
+    data = first + second + third + fourth
     for start in range(0, len(data), size):
         connection.data_received(data[start : start + size])
-    assert [answer.split(b"\r\n")[0] for answer in written] == [b"HTTP/1.1 200 OK"] * 2 + [
-        b"HTTP/1.1 400 Bad Request"
-    ]
+    statuses = [int(answer.split(b" ")[1]) for answer in written]
+    assert statuses == [200, 200, 400, 404]
     assert (stats.requests, dict(stats.mistakes)) == (3, {"credential": 1})
+    assert stats.others == {"get /plain/v1/models http/1.1": 1}
