@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,15 @@ class Answering:
     def __init__(self) -> None:
         self.done = False
 
-    def receive(self, request: ProcessingRequest) -> ProcessingResponse | None:
+    def receive(self, request: ProcessingRequest) -> Sequence[ProcessingResponse]:
         assert not self.done
         body = request.request_body
         self.done = body.end_of_stream
         if not body.body:
-            return None
+            return ()
         mutation = BodyMutation(body=body.body.upper())
-        return ProcessingResponse(
-            request_body=BodyResponse(response=CommonResponse(body_mutation=mutation))
-        )
+        answer = BodyResponse(response=CommonResponse(body_mutation=mutation))
+        return (ProcessingResponse(request_body=answer),)
 
 
 Call = grpc.aio.StreamStreamCall[Any, Any]
