@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as Mutation
+from envoy.config.core.v3.backoff_pb2 import BackoffStrategy
+from envoy.config.core.v3.base_pb2 import RetryPolicy
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.config.rbac.v3 import rbac_pb2 as rules
 from envoy.extensions.filters.http.buffer.v3.buffer_pb2 import Buffer
@@ -61,6 +63,7 @@ NOT_JSON: Final = "!invalid"
 """Values of `PROXY_STATE` where the body names no proxy; neither is a DNS label."""
 JSON_TYPE: Final = r"(?i)application/json\s*(;.*)?"
 """Content types (RE2) whose body is read as JSON."""
+_AT_ONCE: Final = BackoffStrategy(base_interval=duration(0.01), max_interval=duration(0.01))
 EXT_PROC_CLUSTER: Final = "ext_proc"
 """Defined in the bootstrap: the workers beside this Envoy."""
 _REQUEST: Final = "naru.request"
@@ -128,7 +131,13 @@ def _ext_proc(settings: GatewaySettings) -> ExternalProcessor:
     names = MetadataOptions.MetadataNamespaces(untyped=[contract.NAMESPACE])
     return ExternalProcessor(
         grpc_service=GrpcService(
-            envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=EXT_PROC_CLUSTER)
+            envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=EXT_PROC_CLUSTER),
+            # What a worker had when it died goes to another; once, for it may be why it died.
+            retry_policy=RetryPolicy(
+                retry_on="connect-failure,refused-stream,reset",
+                num_retries=UInt32Value(value=1),
+                retry_back_off=_AT_ONCE,  # its default is up to a second
+            ),
         ),
         failure_mode_allow=False,
         processing_mode=request_only(),

@@ -23,8 +23,7 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import (
     TrailersResponse,
 )
 
-from ext_proc.transport.grpcio import SERVICE
-
+_SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 Behaviour = Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]
 
 
@@ -34,7 +33,7 @@ def misbehaving(path: Path, behaviour: Behaviour) -> Iterator[None]:
     server = grpc.server(ThreadPoolExecutor(16))
     handler = grpc.stream_stream_rpc_method_handler(behaviour)
     server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(SERVICE, {"Process": handler}),)
+        (grpc.method_handlers_generic_handler(_SERVICE, {"Process": handler}),)
     )
     server.add_insecure_port(f"unix:{path}")
     server.start()
