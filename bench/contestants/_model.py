@@ -13,7 +13,7 @@ from bench import upstream
 from bench.processes import Roles
 
 WORKERS: Final = 2
-"""Envoy's threads, ext_proc's workers and the peers' processes: the cores of the machine."""
+"""Bare Envoy's threads and the peers' processes: the cores of the machine."""
 BODY_BYTES: Final = 1024
 CALLERS_KEY: Final = "sk-caller-20d5a1"
 

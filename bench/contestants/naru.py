@@ -18,7 +18,6 @@ import httpx
 from bench import upstream
 from bench.contestants._model import (
     CALLERS_KEY,
-    WORKERS,
     Contestant,
     Place,
     Request,
@@ -64,7 +63,7 @@ class Naru:
 
 @contextmanager
 def _start(transport: str, place: Place) -> Iterator[System]:
-    environment = {"NARU_TRANSPORT": transport, "NARU_WORKERS": str(WORKERS)}
+    environment = {"NARU_TRANSPORT": transport}
     with running_gateway(place.directory / "data", **environment) as gateway:
         naru = Naru(gateway, {"environment": environment, "documents": documents(place)})
         base, lanes = documents(place)[:4], documents(place)[4:]

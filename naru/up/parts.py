@@ -136,7 +136,7 @@ def envoy(layout: Layout, settings: UpSettings, http: httpx.AsyncClient) -> Chil
     return ChildSpec(
         name="envoy",
         group="envoy",
-        argv=envoy_command(path, settings.workers),
+        argv=envoy_command(path, settings.envoy_threads),
         env=python.plain_environment(),
         ready=probes.http_ok(http, f"{admin.url}/ready"),
         ready_timeout=60.0,

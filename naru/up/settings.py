@@ -33,13 +33,22 @@ _LOOPBACK_ONLY = {
 
 @dataclass(frozen=True, slots=True)
 class UpSettings:
-    """`drain` is how long, in seconds, a graceful stop waits for requests that are under way."""
+    """What `naru up` runs.
+
+    Attributes:
+        workers: of ext_proc. One for every two cores: a request that a worker handles costs Envoy
+            one to two and a half times as much as the worker, and fewer workers have more to do
+            each time they wake.
+        envoy_threads: one for each core.
+        drain: seconds that a graceful stop waits for requests that are under way.
+    """
 
     data_dir: Path
     wanted: Mapping[str, Address]
     demo: bool = False
     open: bool = False
     workers: int = 1
+    envoy_threads: int = 1
     transport: str = "native"
     drain: float = 20.0
     node_id: str = "gateway"
@@ -70,7 +79,8 @@ def read_settings(
         wanted=wanted,
         demo=demo,
         open=open_,
-        workers=_count(environment, "NARU_WORKERS", _cores()),
+        workers=_count(environment, "NARU_WORKERS", max(1, _cores() // 2)),
+        envoy_threads=_count(environment, "NARU_ENVOY_THREADS", _cores()),
         transport=_transport(environment),
         drain=float(_count(environment, "NARU_ENVOY_DRAIN_SECONDS", 20)),
         node_id=environment.get("NARU_NODE_ID", "gateway"),

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ pytestmark = pytest.mark.timeout(300)
 CALLERS = 8
 TIMES = 3
 GOOD = {"dish": "kimchi", "mood": "warm"}
-NODES = {"gateway", "ext-proc-0", "ext-proc-1"}
 GATEWAYS_OWN = ("503 ", "504 ")
 
 
@@ -36,10 +35,12 @@ def provider() -> Iterator[Provider]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Iterator[Gateway]:
+@pytest.fixture(scope="module", params=["1", "2"], ids=["one worker", "two workers"])
+def gateway(
+    tmp_path_factory: pytest.TempPathFactory, provider: Provider, request: pytest.FixtureRequest
+) -> Iterator[Gateway]:
     data_dir: Path = tmp_path_factory.mktemp("workers") / "data"
-    with running_gateway(data_dir, NARU_WORKERS="2") as running:
+    with running_gateway(data_dir, NARU_WORKERS=request.param) as running:
         running.apply(*tour(provider))
         yield running
 
@@ -61,16 +62,22 @@ def workers(gateway: Gateway) -> list[int]:
     return list(gateway.endpoints["pids"]["ext_proc"])
 
 
+def nodes(gateway: Gateway) -> set[str]:
+    return {"gateway", *(f"ext-proc-{index}" for index in range(len(workers(gateway))))}
+
+
 def strike(gateway: Gateway, number: signal.Signals) -> None:
     """Send one worker a signal, and wait until another is in its place."""
-    victim = workers(gateway)[0]
+    victim, *others = workers(gateway)
     os.kill(victim, number)
-    wait_for(lambda: is_back(gateway, victim), 30, f"another worker after {number.name}")
+    wait_for(lambda: are_back(gateway, [victim], others), 30, f"another worker after {number.name}")
 
 
-def is_back(gateway: Gateway, victim: int) -> bool:
+def are_back(gateway: Gateway, victims: list[int], others: Sequence[int] = ()) -> bool:
+    """Whether there are as many workers as before, without the victims."""
     pids = workers(gateway)
-    return bool(gateway.endpoints["ready"]) and victim not in pids and len(pids) == 2
+    up = bool(gateway.endpoints["ready"]) and len(pids) == len(victims) + len(others)
+    return up and not set(pids) & set(victims)
 
 
 def restart(gateway: Gateway) -> subprocess.Popen[str]:
@@ -108,7 +115,7 @@ def test_edits_meanwhile_are_acknowledged_by_every_worker(
         gateway.apply(edited(provider, f"turn {turn}"))
         assert f"turn {turn}" in gateway.run("menu-copy", GOOD).text
     assert asked.communicate()[1] == ""
-    assert set(connected(gateway)) == NODES
+    assert set(connected(gateway)) == nodes(gateway)
     assert turn > 1, "too few edits to mean anything"
 
 
@@ -151,7 +158,8 @@ def test_a_worker_that_hangs_is_found_and_replaced(gateway: Gateway) -> None:
 def test_without_a_control_plane_workers_come_back_as_they_were(
     gateway: Gateway, provider: Provider
 ) -> None:
-    kept = [gateway.data_dir / "ext_proc" / f"ext-proc-{index}.lkg" for index in range(2)]
+    old = workers(gateway)
+    kept = [gateway.data_dir / "ext_proc" / f"ext-proc-{i}.lkg" for i in range(len(old))]
     before = [path.stat().st_mtime_ns for path in kept]
     gateway.apply(edited(provider, "the last one"))
     wait_for(
@@ -161,15 +169,15 @@ def test_without_a_control_plane_workers_come_back_as_they_were(
         why="snapshots of the last edit",
     )
     with no_control_plane(gateway):
-        for victim in (old := workers(gateway)):
+        for victim in old:
             os.kill(victim, signal.SIGKILL)
-        wait_for(lambda: all(is_back(gateway, pid) for pid in old), 30, "both workers")
+        wait_for(lambda: are_back(gateway, old), 30, "all workers")
         assert "the last one" in gateway.run("menu-copy", GOOD).text
         with Load(gateway, CALLERS) as load:
             load.go_on(100)
         assert load.failures == []
-    assert gateway.logs().count("starting from the snapshot") == 2
-    wait_for(lambda: set(connected(gateway)) == NODES, 30, "all nodes")
+    assert gateway.logs().count("starting from the snapshot") == len(old)
+    wait_for(lambda: set(connected(gateway)) == nodes(gateway), 30, "all nodes")
     gateway.apply(edited(provider, "one more"))
     assert "one more" in gateway.run("menu-copy", GOOD).text
 
