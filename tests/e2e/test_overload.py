@@ -1,0 +1,57 @@
+"""Envoy's memory is bounded: it gives up the largest requests, or refuses new ones, and lives."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import tour
+from tests.support.gateway import Gateway, running_gateway, wait_for
+from tests.support.provider import Provider
+
+HEAP_MIB = 100
+GOOD = {"dish": "kimchi", "mood": "warm"}
+PIECE = b" " * (1 << 20)
+
+
+@pytest.fixture
+def small_gateway(tmp_path: Path, provider: Provider) -> Iterator[Gateway]:
+    with running_gateway(tmp_path / "data", NARU_ENVOY_MAX_HEAP_MIB=str(HEAP_MIB)) as running:
+        running.apply(*tour(provider))
+        yield running
+
+
+@contextlib.contextmanager
+def half_sent(gateway: Gateway, mebibytes: int) -> Iterator[socket.socket]:
+    """A request whose body is held so far, and not complete."""
+    host, _, port = gateway.endpoints["gateway"].rpartition("/")[2].partition(":")
+    head = f"POST /p/menu-copy HTTP/1.1\r\nhost: x\r\ncontent-length: {mebibytes + 1 << 20}\r\n"
+    with socket.create_connection((host, int(port))) as connection:
+        with contextlib.suppress(OSError):  # it may be given up while it is sent
+            connection.sendall(head.encode() + b"content-type: application/json\r\n\r\n")
+            for _ in range(mebibytes):
+                connection.sendall(PIECE)
+        yield connection
+
+
+def pressed(gateway: Gateway) -> bool:
+    """Whether Envoy has done something against it."""
+    counters = gateway.envoy_counters()
+    acted = ("downstream_rq_overload_close", "envoy_overloaded", "reset_high_memory_stream")
+    return any(value for name, value in counters.items() if name.endswith(acted))
+
+
+def test_more_bodies_than_memory(small_gateway: Gateway) -> None:
+    gateway = small_gateway
+    assert gateway.run("menu-copy", GOOD).status_code == 200
+    (envoy,) = gateway.endpoints["pids"]["envoy"]
+    with contextlib.ExitStack() as held:
+        for _ in range(8):  # 200 MiB
+            held.enter_context(half_sent(gateway, 25))
+        wait_for(lambda: pressed(gateway), 20, "something against it")
+    wait_for(lambda: gateway.run("menu-copy", GOOD).status_code == 200, 20, "calls again")
+    assert gateway.endpoints["pids"]["envoy"] == [envoy]
