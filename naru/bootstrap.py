@@ -26,7 +26,7 @@ class BootstrapSettings:
     """Who this Envoy is, and whom it talks to.
 
     `xds_host` may be a name; `ext_proc_sockets` are absolute paths of Unix sockets of this machine;
-    `max_heap_mib` is the memory near which Envoy resets its largest requests, then takes no more.
+    `max_heap_mib` is the memory near which Envoy refuses new requests.
     """
 
     xds_host: str = "127.0.0.1"

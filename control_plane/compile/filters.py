@@ -69,6 +69,7 @@ EXT_PROC_CLUSTER: Final = "ext_proc"
 _REQUEST: Final = "naru.request"
 _STRIPPED: Final = (
     "authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "proxy-authorization",
+    "x-auth-token", "ocp-apim-subscription-key", "openai-organization", "openai-project",
     "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip",
     "x-envoy-external-address", "x-envoy-internal",
 )  # fmt: skip

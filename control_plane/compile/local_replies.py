@@ -77,6 +77,10 @@ _PROCESSOR_REPLIES: Final = (
         "The gateway did not process this request, so it was not sent on. Try again.",
     ),
     _Reply(
+        _details("failed_to_inject_credential"), 503, "credential_unavailable", _GATEWAY,
+        "The credential of this proxy is not available at the moment.",
+    ),
+    _Reply(
         _details("ext_proc_error_per-message_timeout_exceeded"), 504, "processor_timeout", _GATEWAY,
         "The gateway took too long to process this request, so it was not sent on. Try again.",
     ),

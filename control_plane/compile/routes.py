@@ -124,10 +124,12 @@ def _by_model(proxies: Sequence[Branches], settings: GatewaySettings) -> Matcher
 
 def _path_routes(wiring: Wiring, settings: GatewaySettings) -> RouteList:
     base = f"/p/{wiring.proxy}"
-    limit = settings.max_body_bytes
+    # Where nobody holds bodies, the router still keeps so much of one, to send it a second time.
+    native = wiring.lane == "native"
+    limit = settings.max_parsed_body_bytes if native else settings.max_body_bytes
     config = per_route.for_lane(wiring, limit)
     simple, sdk = RouteMatch(path=base), RouteMatch(prefix=f"{base}/v1/")
-    if wiring.lane == "native":
+    if native:
         first = _needs_template(wiring.proxy, simple)
     else:
         first = _route(wiring, simple, f"{wiring.base_path}/chat/completions", config, limit)

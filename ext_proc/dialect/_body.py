@@ -16,6 +16,9 @@ from ext_proc.errors import (
 _T = TypeVar("_T")
 _NAMES: Final = {dict: "an object", list: "a list", bool: "true or false", str: "a string"}
 _COMPRESSED: Final = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")  # gzip, zstd
+_SMALL: Final = 1 << 20  # bytes, of which even the worst are read in 80 ms
+_MOST_CONTAINERS: Final = 500_000
+_MOST_COMMAS: Final = 4_000_000
 JSON: Final = frozenset(("application/json",))
 JSON_OR_NONE: Final = JSON | {"", "application/x-www-form-urlencoded"}
 """For requests typed by hand: plain `curl -d` calls everything a form."""
@@ -31,6 +34,8 @@ def read(body: bytes, content_type: str | None, accepted: frozenset[str]) -> dic
         raise UnsupportedMediaType
     if body.startswith(_COMPRESSED):
         raise CompressedBody
+    if len(body) > _SMALL and _is_crowded(body):
+        raise InvalidRequest("The request body holds too many values.")
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -38,6 +43,14 @@ def read(body: bytes, content_type: str | None, accepted: frozenset[str]) -> dic
     if not isinstance(value, dict):
         raise InvalidJson
     return value
+
+
+def _is_crowded(body: bytes) -> bool:
+    """Whether it could hold so many values that reading them would hold up everybody else.
+
+    What is counted may stand in strings as well; pictures have none, and long texts few.
+    """
+    return body.count(b"[") + body.count(b"{") > _MOST_CONTAINERS or body.count(b",") > _MOST_COMMAS
 
 
 def write(value: dict[str, Any]) -> bytes:

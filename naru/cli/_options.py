@@ -60,7 +60,7 @@ def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.IntRange(min=64),
         default=DEFAULT_MAX_HEAP_MIB,
         show_default=True,
-        help="Memory near which Envoy resets its largest requests, then takes no more.",
+        help="Memory near which Envoy refuses new requests.",
     )
     @functools.wraps(command)
     def with_settings(

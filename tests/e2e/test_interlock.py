@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict
@@ -66,6 +67,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
         )
         path = Path(short) / "w.sock"
         bootstrap = MessageToDict(static_bootstrap(compiled, (ext_proc_cluster(str(path)),)))
+        _lose_secrets(bootstrap, Path(short) / "nothing.json")
         bootstrap["node"] = {"id": "gateway", "cluster": "gateway"}
         envoy = EnvoyProcess(tmp_path_factory.mktemp("envoy"), bootstrap)
         with envoy:
@@ -81,11 +83,24 @@ def _resources(provider: Provider) -> dict[Key, Resource]:
             "Upstream", "provider", {"dialect": "openai", "url": provider.url, "credential": "key"}
         ),
         document("Template", "t", {"variables": {}, "messages": [message]}),
+        document("Proxy", "native", {"upstreams": [{"name": "provider"}]}),
         document("Proxy", "request", choice),
         document("Proxy", "duplex", choice | {"restore": {"[[A]]": "b"}}),
     ]
     resources = [parse(each) for each in documents]
     return {resource.key: resource for resource in resources}
+
+
+def _lose_secrets(bootstrap: dict[str, Any], nothing: Path) -> None:
+    """The native lane's secret never comes: its source is there, and empty."""
+    nothing.write_text("{}")
+    source = {"pathConfigSource": {"path": str(nothing)}, "initialFetchTimeout": "0.1s"}
+    for cluster in bootstrap["staticResources"]["clusters"]:
+        for options in cluster["typedExtensionProtocolOptions"].values():
+            for each in options.get("httpFilters", ()):
+                if "credential" in each["typedConfig"]:
+                    generic = each["typedConfig"]["credential"]["typedConfig"]
+                    generic["credential"]["sdsConfig"] = source
 
 
 Server = Callable[[Chain, str], AbstractContextManager[None]]
@@ -154,6 +169,13 @@ def test_requests_without_a_body(chain: Chain, lane: str, way: str, body: str | 
     with bad.misbehaving(chain.socket, bad.closes_early):
         assert chain.call(lane, way, body)[0] in (400, 415)
     chain.socket.unlink(missing_ok=True)
+    assert chain.provider.received == []
+
+
+@pytest.mark.parametrize("way", ["/p/{}/v1/chat/completions", "/v1/chat/completions"])
+def test_the_native_lane_without_its_secret(chain: Chain, way: str) -> None:
+    """No worker is asked, so nothing but the cluster's own filter can keep the promise."""
+    assert chain.call("native", way) == (503, "credential_unavailable")
     assert chain.provider.received == []
 
 

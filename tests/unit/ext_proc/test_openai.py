@@ -276,3 +276,19 @@ def test_any_body_is_rewritten_or_refused_without_the_callers_text(
     if error is not None:
         assert 400 <= error.status < 500
         assert CANARY.encode() not in error.body("")
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [b"[]," * 600_000, b"{}," * 600_000, b"1," * 4_100_000],
+    ids=["lists", "objects", "numbers"],
+)
+def test_a_body_that_would_hold_up_everybody_is_not_read(inner: bytes) -> None:
+    body = b'{"user": [' + inner + b"0]}"
+    with pytest.raises(InvalidRequest, match="too many values"):
+        rewrite(body, CHAT, proxy=NO_TEMPLATE)
+
+
+def test_a_picture_is_one_value() -> None:
+    body = b'{"user": "' + b"A" * (20 << 20) + b'"}'
+    assert rewrite(body, "/v1/embeddings", proxy=NO_TEMPLATE)
