@@ -66,7 +66,11 @@ class Arena:
 
     @contextmanager
     def alone(self, entrant: Entrant) -> Iterator[None]:
-        """The peers' processes stand still while another contestant has the machine."""
+        """The peers' processes stand still while another contestant has the machine.
+
+        Ours run on, because our supervisor kills a worker that does not answer its probes. What
+        they take while nobody asks them is in `idle_percent`.
+        """
         name = entrant.contestant.system
         if name in PEERS:
             signal_trees(_roots(self.systems[name]), signal.SIGCONT)

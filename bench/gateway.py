@@ -23,7 +23,7 @@ import psutil
 
 from bench import report, streaming
 from bench.arena import Arena, arena
-from bench.contestants import CONTESTANTS, OURS
+from bench.contestants import CONTESTANTS, OURS, PEERS
 from bench.load import Tool, closed_loop, find_wrk, wrk
 from bench.rounds import interleaved
 
@@ -118,6 +118,7 @@ def show(result: dict[str, Any]) -> None:
     """The tables, as Markdown."""
     print(f"\n{result['machine']}; {result['connections']} connections; median (lowest–highest)\n")
     print(report.table(result["contestants"], result["missing"]))
+    print(f"\n{report.idle(result['idle_cpu_percent'], PEERS)}")
     if result["streams"]:
         print(f"\n{report.stream_table(result['streams'])}")
     print(f"\n{report.goal_table(report.goals(result['contestants'], result['streams']))}")

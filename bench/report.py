@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -80,21 +80,23 @@ def _rounded(value: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """`value` and `limit` are in the unit that `what` names."""
+    """`value` and `limit` are in the unit that `what` names; without a limit, it is only shown."""
 
     what: str
     value: float
-    limit: float
+    limit: float | None
     at_least: bool = False
 
     @property
-    def met(self) -> bool:
+    def met(self) -> bool | None:
+        if self.limit is None:
+            return None
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     def to_json(self) -> dict[str, Any]:
         sign = "≥" if self.at_least else "≤"
-        value = round(self.value, 2)
-        return {"what": self.what, "value": value, "goal": f"{sign} {self.limit}", "met": self.met}
+        goal = None if self.limit is None else f"{sign} {self.limit}"
+        return {"what": self.what, "value": round(self.value, 2), "goal": goal, "met": self.met}
 
 
 def goals(found: Mapping[str, Result], streams: Mapping[str, Result]) -> list[Goal]:
@@ -113,15 +115,22 @@ def _goals(found: Mapping[str, Result], streams: Mapping[str, Result]) -> Iterat
         if "request-grpcio" in found:
             grpcio = found["request-grpcio"]["cpu_us"]["server"]
             yield Goal("request: ext_proc's CPU, grpcio against ours", grpcio / own, 8, True)
-    for peer, limit in (("litellm", 60.0), ("portkey", 3.0)):
-        for name in ("native", "request"):
-            if name in found and peer in found:
-                ratio = found[name]["rps"] / found[peer]["rps"]
-                yield Goal(f"{name}: req/s against {peer}", ratio, limit, True)
+    yield from _against_peers(found)
     for shape in ("burst", "paced"):
         if each := streams.get(f"duplex {shape}"):
             what = f"duplex: ext_proc's CPU per event, µs ({shape})"
             yield Goal(what, each["cpu_us_per_event"]["server"], 15)
+
+
+def _against_peers(found: Mapping[str, Result]) -> Iterator[Goal]:
+    """The peers' job is `native`; `request` does more, so no goal compares it with them."""
+    for peer, limit in (("litellm", 60.0), ("portkey", 3.0)):
+        if "native" in found and peer in found:
+            ratio = found["native"]["rps"] / found[peer]["rps"]
+            yield Goal(f"native: req/s against {peer}", ratio, limit, True)
+        if "request" in found and peer in found:
+            ratio = found["request"]["rps"] / found[peer]["rps"]
+            yield Goal(f"request: req/s against {peer}, with a template on top", ratio, None)
 
 
 def table(found: Mapping[str, Result], missing: Mapping[str, str]) -> str:
@@ -169,6 +178,12 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def idle(percent: Mapping[str, float], still: Collection[str]) -> str:
+    """What ran beside every contestant; the systems in `still` were stopped meanwhile."""
+    parts = [f"{name} {each:g} %" for name, each in percent.items() if name not in still]
+    return f"Idle beside whoever is measured, CPU of one core: {', '.join(parts) or 'nothing'}."
+
+
 def warnings(found: Mapping[str, Result]) -> Iterator[str]:
     """What makes numbers worse than the contestants are."""
     busy = [name for name, each in found.items() if each["strangers"] > STRANGERS]
@@ -200,9 +215,9 @@ def stream_table(streams: Mapping[str, Result]) -> str:
 
 def goal_table(found: Sequence[Goal]) -> str:
     """Markdown, a row for each goal."""
-    rows = [one.to_json() for one in found]
+    met = {True: "yes", False: "**no**", None: "–"}
     lines = [
-        _line([row["what"], f"{row['value']:g}", row["goal"], "yes" if row["met"] else "**no**"])
-        for row in rows
+        _line([row["what"], f"{row['value']:g}", row["goal"] or "–", met[row["met"]]])
+        for row in (one.to_json() for one in found)
     ]
     return "\n".join([_line(["goal", "measured", "wanted", "met"]), "|---|---:|---:|---|", *lines])

@@ -20,6 +20,7 @@ from bench.processes import cpu_by_role, rss_by_role
 
 _QUIET: Final = 0.3  # seconds without a request, at least, after which a round is over
 _LONGEST: Final = 10.0
+_WARM_UP: Final = 2.0
 _PEERS_WARM_UP: Final = 12.0
 
 
@@ -58,9 +59,8 @@ def interleaved(
         warm_up = number == 0
         label = "warm-up" if warm_up else f"round {number} of {rounds}"
         for entrant in arena.entrants:
-            one = measure(
-                arena, entrant, tool, min(seconds, 2) if warm_up else seconds, connections
-            )
+            lasts = _warm_up(entrant, seconds) if warm_up else seconds
+            one = measure(arena, entrant, tool, lasts, connections)
             say(f"{label:<14}{entrant.name:<16}{one.rps:>8.0f} req/s  {', '.join(one.problems)}")
             if not warm_up:
                 found[entrant.name].append(one)
@@ -69,7 +69,7 @@ def interleaved(
 
 def _warm_up(entrant: Entrant, seconds: float) -> float:
     """Portkey's speed quadruples in its first ten seconds, while Node compiles."""
-    return _PEERS_WARM_UP if entrant.contestant.system in PEERS else min(seconds, 2)
+    return _PEERS_WARM_UP if entrant.contestant.system in PEERS else min(seconds, _WARM_UP)
 
 
 def measure(arena: Arena, entrant: Entrant, tool: Tool, seconds: float, connections: int) -> Round:

@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         data = self._rest + data if self._rest else data
-        status = _complete(data)
+        status = complete(data)
         if status is None:
             self._rest = data
             return
@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
         self._due = None
 
 
-def _complete(data: bytes) -> bytes | None:
+def complete(data: bytes) -> bytes | None:
     """The status of a whole response; none while a part of it is missing."""
     end = data.find(b"\r\n\r\n")
     if end < 0:

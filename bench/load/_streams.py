@@ -1,6 +1,9 @@
 """A load client for streamed answers: so many streams at once, each read to its end and checked.
 
-python -m bench.load.stream_client < what.json     prints its findings as JSON
+Every answer that was asked for and did not come whole is an error; so is a run with fewer whole
+streams than connections.
+
+    python -m bench.load streams < what.json     prints its findings as JSON
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from bench.load._calls import Histogram, Task
+from bench.load._calls import Histogram, Task, complete
 
 _END: Final = b"\r\n0\r\n\r\n"
 
@@ -43,6 +46,8 @@ class Stream(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._checked = False
         self._asked = 0.0
+        self._waiting = False
+        self._chunked: bool | None = None  # not known until the head is there
         self._begun = False
         self._transport: asyncio.Transport
 
@@ -52,7 +57,8 @@ class Stream(asyncio.Protocol):
         self._ask()
 
     def _ask(self) -> None:
-        self._parts, self._begun, self._asked = [], False, time.perf_counter()
+        self._parts, self._begun, self._chunked = [], False, None
+        self._waiting, self._asked = True, time.perf_counter()
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -60,15 +66,25 @@ class Stream(asyncio.Protocol):
         if not self._begun and b"data:" in data:
             self._begun = True
             self._seen.first.add(time.perf_counter() - self._asked)
-        # The end may come in two pieces.
-        if (data if len(data) >= len(_END) else b"".join(self._parts[-8:])).endswith(_END):
+        if self._is_whole(data):
             self._ended(b"".join(self._parts))
+
+    def _is_whole(self, data: bytes) -> bool:
+        if self._chunked is None:
+            self._chunked = _is_chunked(b"".join(self._parts))
+        if self._chunked:
+            # The end may come in two pieces.
+            last = data if len(data) >= len(_END) else b"".join(self._parts[-8:])
+            return last.endswith(_END)
+        return complete(b"".join(self._parts)) is not None
 
     def _ended(self, answer: bytes) -> None:
         wrong = self._what_is_wrong(answer)
-        self._seen.whole.add(time.perf_counter() - self._asked)
+        self._waiting = False
         if wrong:
             self._seen.errors[wrong] += 1
+        else:
+            self._seen.whole.add(time.perf_counter() - self._asked)
         if time.perf_counter() < self._until:
             self._ask()
         else:
@@ -78,6 +94,8 @@ class Stream(asyncio.Protocol):
         head, _, body = answer.partition(b"\r\n\r\n")
         if head[9:12] != b"200":
             return f"status {head[9:12].decode('latin-1')}"
+        if not self._chunked:
+            return "not a stream"
         body = _dechunked(body)
         if not body.endswith(b"data: [DONE]\n\n"):
             return "no [DONE]"
@@ -88,10 +106,16 @@ class Stream(asyncio.Protocol):
         return None if said(body) == self._task.text else "text"
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._parts and not self.done.done() and not self._parts[-1].endswith(b"\r\n\r\n"):
+        if self._waiting:
             self._seen.errors["connection lost"] += 1
         if not self.done.done():
             self.done.set_result(None)
+
+
+def _is_chunked(answer: bytes) -> bool | None:
+    """None while the head is not whole."""
+    head, ended, _ = answer.partition(b"\r\n\r\n")
+    return b"\r\ntransfer-encoding: chunked" in head.lower() if ended else None
 
 
 def _dechunked(body: bytes) -> bytes:
@@ -132,6 +156,8 @@ async def run(task: StreamTask) -> dict[str, Any]:
         made.append(stream.done)
     await asyncio.gather(*made)
     lasted = time.perf_counter() - began
+    if (lacking := task.request.connections - seen.whole.count) > 0:
+        seen.errors["fewer whole streams than connections"] = lacking
     return {
         "streams": seen.whole.count,
         "events": seen.whole.count * (task.events + 2),  # and the stop event, and [DONE]

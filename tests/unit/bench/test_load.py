@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +14,8 @@ from bench import upstream
 from bench.arena import provider
 from bench.contestants import Request, Upstream
 from bench.contestants._model import chat_body
-from bench.load import closed_loop, find_wrk, open_loop, streams, wrk
-from bench.load._calls import Histogram
+from bench.load import _streams, closed_loop, find_wrk, open_loop, streams, wrk
+from bench.load._calls import Histogram, Task
 from bench.load._wrk import script
 
 
@@ -79,7 +80,54 @@ def test_streams_are_read_and_checked(pace: str, request_: Request) -> None:
     assert found["errors"] == {}
     assert found["streams"] >= 3
     assert found["events"] == found["streams"] * 32
-    assert streams(asked, 2, 0.0, 30, "another text", "")["errors"] == {"text": 2}
+    assert streams(asked, 2, 0.0, 30, "another text", "")["errors"] == {
+        "text": 2,
+        "fewer whole streams than connections": 2,
+    }
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+EVENT = b"11\r\ndata: {"
+REFUSED = b"HTTP/1.1 503 No\r\ncontent-length: 4\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "closes", "error"),
+    [
+        ([], True, "connection lost"),
+        ([HEAD], True, "connection lost"),
+        ([HEAD, EVENT], True, "connection lost"),
+        ([HEAD, EVENT[:4] + b"\r\n\r\n"], True, "connection lost"),
+        ([HEAD + b"0\r\n\r\n"], False, "no [DONE]"),
+        ([REFUSED, b"busy"], False, "status 503"),
+        ([b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"], False, "not a stream"),
+    ],
+)
+def test_a_stream_that_is_not_whole_is_an_error(
+    pieces: list[bytes], closes: bool, error: str
+) -> None:
+    found = asyncio.run(_streamed_from(pieces, closes))
+    assert found["errors"] == {error: 2, "fewer whole streams than connections": 2}
+    assert found["streams"] == 0
+
+
+async def _streamed_from(pieces: list[bytes], closes: bool) -> dict[str, Any]:
+    """What two streams find at a server that answers with these pieces."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n{}")
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        if not closes:
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        task = Task(f"http://127.0.0.1:{port}/", "{}", {}, connections=2, seconds=0)
+        async with asyncio.timeout(10):
+            return await _streams.run(_streams.StreamTask(task, 1, "text"))
 
 
 def test_a_latency_is_within_its_step() -> None:

@@ -51,10 +51,26 @@ def test_goals(found: dict[str, Any]) -> None:
     goals = {goal.what: goal for goal in report.goals(found["contestants"], {})}
     against_bare = goals["request: CPU per request against bare Envoy"]
     assert (against_bare.value, against_bare.met) == (3.0, True)
-    assert goals["request: req/s against litellm"].to_json() == {
-        "what": "request: req/s against litellm", "value": 50.0, "goal": "≥ 60.0", "met": False,
-    }  # fmt: skip
     assert not [what for what in goals if "native" in what or "portkey" in what]
+
+
+def test_only_the_same_job_has_a_goal_against_a_peer(found: dict[str, Any]) -> None:
+    contestants = found["contestants"]
+    contestants["native"] = contestants["request"]
+    same, more = report.goals(contestants, {})[-2:]
+    assert same.to_json() == {
+        "what": "native: req/s against litellm", "value": 50.0, "goal": "≥ 60.0", "met": False,
+    }  # fmt: skip
+    assert (more.value, more.to_json()["goal"], more.met) == (50.0, None, None)
+    assert report.goal_table([same, more]).splitlines()[2:] == [
+        "| native: req/s against litellm | 50 | ≥ 60.0 | **no** |",
+        "| request: req/s against litellm, with a template on top | 50 | – | – |",
+    ]
+
+
+def test_what_ran_beside_is_told() -> None:
+    line = report.idle({"bare": 0.0, "naru": 3.0, "litellm": 5.0}, {"litellm"})
+    assert line.endswith("CPU of one core: bare 0 %, naru 3 %.")
 
 
 def test_ratios_are_of_rounds_that_were_neighbours() -> None:
