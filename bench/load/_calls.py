@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 _TICK: Final = 0.001
 _REPORT: Final = 10.0
+_MOST_IDLE: Final = 30.0  # seconds; the gateway's is 90
 _PATIENCE: Final = 30.0  # seconds that the last answers may take
 
 
@@ -85,6 +86,7 @@ class Connection(asyncio.Protocol):
         self._rest = b""
         self._due: float | None = None
         self._transport: asyncio.Transport
+        self.idle_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -156,8 +158,15 @@ class Client:
             self.sent += 1
             connection.send(now)
         else:
+            connection.idle_since = now
             self._idle.append(connection)
+            self._give_up_idle(now)
             self._check_settled()
+
+    def _give_up_idle(self, now: float) -> None:
+        """Before the gateway does, as a client's pool must: a request could meet the closing."""
+        while now - self._idle[0].idle_since > _MOST_IDLE:
+            self._idle.popleft().close()
 
     def lost(self, connection: Connection, busy: bool) -> None:
         self._opened -= 1
