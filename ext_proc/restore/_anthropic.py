@@ -33,9 +33,9 @@ def read(event: Event) -> Reading | None:
                 )
             )
         case "content_block_stop" if isinstance(index, int):
-            return Reading(ended=((_NAME, index),))
+            return Reading(ended=frozenset(((_NAME, index),)))
         case "message_delta" | "message_stop":
-            return Reading(ended=((_NAME,),))
+            return Reading(ended=frozenset(((_NAME,),)))
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Protocol
@@ -35,7 +35,7 @@ class Reading:
     """The pieces in an event, and the texts to which nothing is added after it."""
 
     pieces: tuple[Piece, ...] = ()
-    ended: tuple[Key, ...] = ()
+    ended: frozenset[Key] = frozenset()
 
 
 class Dialect(Protocol):
@@ -46,6 +46,14 @@ class Dialect(Protocol):
 
     def again(self, head: Event, key: Key, text: orjson.Fragment, /) -> Event:
         """One more event for a text, like the one that had this `head`."""
+
+
+def has_ended(key: Key, ended: Collection[Key]) -> bool:
+    """Whether it, or all texts that begin like it, are among those that have ended.
+
+    Looks the beginnings of the key up: an event may end as many texts as it has pieces.
+    """
+    return any(key[:size] in ended for size in range(len(key) + 1))
 
 
 def is_text(value: object) -> bool:

@@ -28,7 +28,7 @@ def read(event: Event) -> Reading | None:
         pieces += _pieces(choice, (_NAME, index), ("choices", place))
         if choice.get("finish_reason") is not None:
             ended.append((_NAME, index))
-    return Reading(tuple(pieces), tuple(ended))
+    return Reading(tuple(pieces), frozenset(ended))
 
 
 def again(head: Event, key: Key, text: orjson.Fragment) -> Event:

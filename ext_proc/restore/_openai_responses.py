@@ -36,14 +36,14 @@ def read(event: Event) -> Reading | None:
     if not isinstance(kind, str) or not kind.startswith("response."):
         return None
     if kind in _ENDS:
-        return Reading(ended=((_NAME,),))
+        return Reading(ended=frozenset(((_NAME,),)))
     text, _, what = kind.rpartition(".")
     if text not in _KINDS:
         return Reading()
     key = (_NAME, text, *(_plain(event.get(name)) for name in _PLACE))
     if what == "delta" and is_text(event.get("delta")):
         return Reading((Piece(key, ("delta",), is_json=_KINDS[text]),))
-    return Reading(ended=(key,)) if what == "done" else Reading()
+    return Reading(ended=frozenset((key,))) if what == "done" else Reading()
 
 
 def again(head: Event, key: Key, text: orjson.Fragment) -> Event:

@@ -20,7 +20,7 @@ from ext_proc.errors import AnswerUnreadable
 from ext_proc.restore import _anthropic, _openai_chat, _openai_responses
 from ext_proc.restore._frame import Frame, end_of_last_event, ends_of_events, parse
 from ext_proc.restore._json import Document, Path, every_string, only_string
-from ext_proc.restore._model import Dialect, Key, Piece, Reading
+from ext_proc.restore._model import Dialect, Key, Piece, Reading, has_ended
 from ext_proc.restore._text import Edit, Scanner, apply, shifted
 from ext_proc.restore._texts import Source, Texts
 from ext_proc.restore._tokens import Tokens
@@ -91,19 +91,19 @@ class SseRestorer:
         value: Any = _NO_JSON if frame is None else _load(frame.data)
         dialect, reading = _read(value)
         if is_last or (frame is not None and frame.data.strip() == b"[DONE]"):
-            reading = Reading(reading.pieces, (_EVERYTHING,))
+            reading = Reading(reading.pieces, frozenset((_EVERYTHING,)))
         blank = event[: len(event) - len(body)]
         front = blank + self._texts.flush(reading.ended, {piece.key for piece in reading.pieces})
         if frame is None or value is _NO_JSON:
             return front + body
-        source = None if dialect is None else Source(dialect, value, frame)
+        source = None if dialect is None else Source.of(dialect, value, frame)
         return front + self._restore(body, frame, reading, source)
 
     def _restore(self, body: bytes, frame: Frame, reading: Reading, source: Source | None) -> bytes:
         scanners: dict[Key, Scanner] = {}
         if source is not None:
             for piece in reading.pieces:
-                last = _has_ended(piece.key, reading)
+                last = has_ended(piece.key, reading.ended)
                 scanners[piece.path] = _Continued(self._texts, piece, source, last)
         edits = self._scan(frame.data, scanners)
         return frame.replace(apply(frame.data, edits, len(frame.data))) if edits else body
@@ -150,11 +150,7 @@ def _read(value: Any) -> tuple[Dialect | None, Reading]:
         if reading is not None:
             return dialect, reading
     is_error = "error" in value or value.get("type") == "error"
-    return None, Reading(ended=(_EVERYTHING,) if is_error else ())
-
-
-def _has_ended(key: Key, reading: Reading) -> bool:
-    return any(key[: len(end)] == end for end in reading.ended)
+    return None, Reading(ended=frozenset((_EVERYTHING,)) if is_error else frozenset())
 
 
 def _load(data: bytes) -> Any:

@@ -6,7 +6,7 @@ are as many here as are being spoken at the moment, not as there ever were.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +15,7 @@ import orjson
 from ext_proc.errors import AnswerUnreadable
 from ext_proc.restore._frame import Frame, make
 from ext_proc.restore._json import Nested, Stream
-from ext_proc.restore._model import Dialect, Event, Key, Piece, head
+from ext_proc.restore._model import Dialect, Event, Key, Piece, has_ended, head
 from ext_proc.restore._text import Text
 from ext_proc.restore._tokens import Tokens
 
@@ -25,16 +25,24 @@ _SMALL: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The event that a piece came in: an event for what is held back looks like it."""
+    """The event that a piece came in: an event for what is held back looks like it.
+
+    Of a large event only the head is kept, and found once for all of its pieces.
+    """
 
     dialect: Dialect
     event: Event
     frame: Frame
 
+    @classmethod
+    def of(cls, dialect: Dialect, event: Event, frame: Frame) -> Source:
+        is_small = len(frame.data) <= _SMALL
+        return cls(dialect, event if is_small else head(event), frame)
+
 
 @dataclass(slots=True)
 class _Open:
-    """A text under way. Of a large event only the head is kept."""
+    """A text under way."""
 
     stream: Stream
     nested: Nested | None
@@ -73,21 +81,16 @@ class Texts:
         if not text.is_idle:
             if len(self._open) == MAX_TEXTS:
                 raise AnswerUnreadable
-            is_small = len(source.frame.data) <= _SMALL
-            text.event = source.event if is_small else head(source.event)
+            text.event = source.event
             text.name = source.frame.name
             self._open[piece.key] = text
         return new
 
-    def flush(self, ended: Iterable[Key], but: Collection[Key] = ()) -> bytes:
+    def flush(self, ended: Collection[Key], but: Collection[Key] = ()) -> bytes:
         """Events for what is held back of the texts that have ended; `but` not for these."""
         if not self._open:
             return b""
-        keys = [
-            key
-            for key in self._open
-            if key not in but and any(key[: len(end)] == end for end in ended)
-        ]
+        keys = [key for key in self._open if key not in but and has_ended(key, ended)]
         return b"".join(self._last_event(key) for key in keys)
 
     def _begin(self, is_json: bool, source: Source) -> _Open:
