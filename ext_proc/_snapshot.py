@@ -14,10 +14,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import logging
 import os
 import stat
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,6 +37,8 @@ KEY_BYTES: Final = 32
 PAUSE: Final = 0.5
 """Seconds from a change to its snapshot: many changes make one."""
 _REST: Final = 20  # times as long as a write took: at most a twentieth of a core goes into writing
+AGAIN: Final = 10.0
+"""Seconds from a write that failed to the next try: the disk is full, or away."""
 _MAGIC: Final = b"naru-lkg\x01"
 _KEY_ID: Final = 8
 _NONCE: Final = 12
@@ -56,13 +60,34 @@ class Snapshot:
             OSError: it cannot be written.
         """
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(self._seal(msgspec.msgpack.encode(known)))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+        temporary = self.path.with_name(f"{self._prefix}{os.getpid()}")
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(self._seal(msgspec.msgpack.encode(known)))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+    def clear(self) -> None:
+        """Remove what workers of this id left behind that were killed while they wrote.
+
+        One that is alive, and draining beside this one, keeps its own.
+        """
+        with contextlib.suppress(OSError):
+            for path in self.path.parent.iterdir():
+                pid = path.name.removeprefix(self._prefix)
+                if path.name.startswith(self._prefix) and pid.isdecimal() and not _runs(int(pid)):
+                    path.unlink(missing_ok=True)
+
+    @property
+    def _prefix(self) -> str:
+        """Of the names of files that are being written; a pid follows."""
+        return f".{self.path.name}."
 
     def read(self) -> Known | None:
         """What was written last; nothing if nothing was.
@@ -109,6 +134,7 @@ class Keeper:
         self._snapshot = snapshot
         self._known = known
         self._changed = asyncio.Event()
+        self._writing = threading.Lock()  # a write goes on in its thread if `run` is cancelled
 
     def changed(self) -> None:
         """There is something new to write."""
@@ -116,22 +142,30 @@ class Keeper:
 
     async def run(self) -> None:
         """Write whenever something has changed, until cancelled."""
+        await asyncio.to_thread(self._snapshot.clear)
         while True:
             await self._changed.wait()
             await asyncio.sleep(PAUSE)
             began = time.monotonic()
-            await self.flush()
-            await asyncio.sleep(_REST * (time.monotonic() - began))
+            written = await self.flush()
+            await asyncio.sleep(_REST * (time.monotonic() - began) if written else AGAIN)
 
-    async def flush(self) -> None:
-        """Write now what has not been written yet."""
+    async def flush(self) -> bool:
+        """Write now what has not been written yet; whether nothing of it is left."""
         if not self._changed.is_set():
-            return
+            return True
         self._changed.clear()
         try:
-            await asyncio.to_thread(self._snapshot.write, self._known())
+            await asyncio.to_thread(self._write, self._known())
         except OSError as error:
             log.warning("no snapshot in %s: %s", self._snapshot.path, error.strerror)
+            self._changed.set()
+            return False
+        return True
+
+    def _write(self, known: Known) -> None:
+        with self._writing:
+            self._snapshot.write(known)
 
 
 def read_key(path: Path) -> bytes:
@@ -153,6 +187,16 @@ def read_key(path: Path) -> bytes:
     if len(key) != KEY_BYTES:
         raise SnapshotRefused(f"its key has not {KEY_BYTES} bytes: {path}")
     return key
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return pid != os.getpid()  # in a container it may be the same one each time
 
 
 def _key_id(key: bytes) -> bytes:

@@ -34,7 +34,7 @@ class WorkerSettings:
             so that what connects while this worker is restarted waits instead of being refused.
         xds_address: `host:port` of the control plane's ADS.
         node_id: by which the control plane knows this worker; unique among the connected ones, but
-            for the process that it replaces, and that ends as soon as this one serves.
+            for the process that it replaces, which then finishes what it has, and ends.
         transport: a name from `ext_proc.transport.TRANSPORTS`.
         state_dir: where the worker keeps what it knew last, sealed with the key in
             `state_key_file` (32 bytes in base64), to start from while the control plane is away.
@@ -93,16 +93,18 @@ async def run_worker(
     holder = Holder()
     transport = TRANSPORTS[settings.transport](holder.open)
     source = _Source(settings, holder)
-    async with _background(source.follow(), stop), _background(source.keep(), stop):
-        await _either(source.complete(), stop.wait(), timeout=settings.patience)
-        if stop.is_set():
-            return
-        await transport.start(settings.socket, listener)
-        log.info("serving %d plans on %s", len(holder.table.plans), settings.socket)
-        ready()
-        await stop.wait()
-        await transport.drain(settings.grace)
+    async with _background(source.follow(), stop):
+        async with _background(source.keep(), stop):
+            await _either(source.complete(), stop.wait(), timeout=settings.patience)
+            if stop.is_set():
+                return
+            await transport.start(settings.socket, listener)
+            log.info("serving %d plans on %s", len(holder.table.plans), settings.socket)
+            ready()
+            await stop.wait()
+        # Once it drains, the snapshot is its successor's: that may know something newer.
         await source.flush()
+        await transport.drain(settings.grace)
 
 
 class _Source:

@@ -18,8 +18,9 @@ def restart(options: GlobalOptions) -> None:
     """Restart the ext_proc workers of the `naru up` here, one after the other.
 
     Each new worker starts beside the old one and takes over once it has its plans; the old one then
-    finishes the requests that it has. No request fails. A new one that does not come up leaves the
-    old one in its place, and ends the command with status 1.
+    finishes the requests that it has. No request fails. An answer that streams through the old one
+    may go on for 300 seconds; the command does not wait for it. A new one that does not come up
+    leaves the old one in its place, and ends the command with status 1.
 
     With NARU_TRANSPORT=grpcio two workers cannot serve one socket: the old one ends first, and
     requests that meet the gap get a 503.
@@ -47,4 +48,5 @@ def _ask(data_dir: Path) -> Any:
 def _in_words(line: Mapping[str, Any]) -> str:
     if "error" in line:
         return str(line["error"])
-    return f"{line['name']}: pid {line['old']} -> {line['new']}, {line['seconds']:.1f} s"
+    said = f"{line['name']}: pid {line['old']} -> {line['new']}, {line['seconds']:.1f} s"
+    return f"{said}; the old one finishes its answers" if line.get("finishing") else said

@@ -77,6 +77,14 @@ def control_plane() -> None:
     help="The key that seals them: 32 bytes in base64, mode 0600.",
 )
 @click.option(
+    "--grace",
+    envvar="NARU_EXT_PROC_GRACE",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    help="Seconds after SIGTERM in which the answers that it has may end.",
+)
+@click.option(
     "--listen-fd",
     type=click.IntRange(min=0),
     help="The socket if it is open already, as a file descriptor; not with grpcio. A service "
@@ -94,6 +102,7 @@ def ext_proc(
     transport: str,
     state_dir: Path | None,
     state_key_file: Path | None,
+    grace: float,
     listen_fd: int | None,
     ready_fd: int | None,
 ) -> None:
@@ -116,6 +125,7 @@ def ext_proc(
         listener=listen_fd,
         state_dir=state_dir,
         state_key_file=state_key_file,
+        grace=grace,
     )
     try:
         server_part("ext_proc.__main__").serve(settings, ready_fd)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -12,12 +11,15 @@ from naru.up.console import Console
 from naru.up.errors import MissingPart, StartFailed, UpError
 from naru.up.process import ChildSpec, Process, first_of
 from naru.up.restart import Backoff
+from naru.up.silence import Silence
 
 __all__ = ["Child", "ChildSpec"]
 
 _READY_POLL = 0.05
 _PROGRESS_EVERY = 5.0
 _ALIVE_EVERY = 0.25
+_FAREWELL = 2.0
+"""Seconds that a replacement waits for the old process: without open streams it ends within."""
 
 
 class Child:
@@ -37,6 +39,8 @@ class Child:
         self._backoff = backoff or Backoff(limit=spec.most_delay)
         self._process: Process | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._leaving: dict[Process, asyncio.Task[None]] = {}
+        self._crowded = False
 
     @property
     def pid(self) -> int | None:
@@ -63,8 +67,10 @@ class Child:
         self._set_ready(True)
         self._keep()
 
-    async def replace(self, hurry: asyncio.Event) -> None:
+    async def replace(self, hurry: asyncio.Event) -> bool:
         """Have another process in its place: where two may serve at once, without a gap.
+
+        Returns whether the old one has ended; if not, it still finishes what it has.
 
         Raises:
             UpError: the new one does not come up, or the first has not come up yet. The old one
@@ -73,8 +79,7 @@ class Child:
         if self._keeper is None:
             raise UpError(f"{self.spec.name} has not started yet.")
         if self.spec.beside:
-            await self._replace_beside(hurry)
-            return
+            return await self._replace_beside(hurry)
         await self._end_process(hurry)
         try:
             await self.launch()
@@ -82,30 +87,54 @@ class Child:
         except UpError:
             self._keep()
             raise
+        return True
 
-    async def _replace_beside(self, hurry: asyncio.Event) -> None:
-        new = await Process.start(self.spec, self._console)
+    async def _replace_beside(self, hurry: asyncio.Event) -> bool:
+        self._crowded = True
         try:
-            await self._until_ready(new)
-        except asyncio.CancelledError:
-            await new.clean_up()
-            raise
-        await self._stop_keeping()
+            new = await self._start_beside()
+        finally:
+            self._crowded = False
         old, self._process = self._process, new
         self._set_ready(True)
         self._keep()
-        if old is not None:
-            try:
-                await old.end(hurry)
-            finally:
-                await old.clean_up()
+        return old is None or await self._see_off(old, hurry)
+
+    async def _start_beside(self) -> Process:
+        """A process that is ready, and the first one no longer kept up."""
+        new = await Process.start(self.spec, self._console)
+        try:
+            await self._until_ready(new)
+            await self._stop_keeping()
+        except asyncio.CancelledError:
+            await new.clean_up()
+            raise
+        return new
+
+    async def _see_off(self, old: Process, hurry: asyncio.Event) -> bool:
+        """Let a replaced process finish what it has; whether it did so at once."""
+        pid, leaving = old.pid, asyncio.create_task(old.end(hurry, self.spec.leave_grace))
+        self._leaving[old] = leaving
+        leaving.add_done_callback(lambda _: self._leaving.pop(old, None))
+        done, _ = await asyncio.wait({leaving}, timeout=_FAREWELL)
+        if not done:
+            self._console.say(f"{self.spec.name}: the old one, pid {pid}, finishes what it has")
+        return bool(done)
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """Drain, SIGTERM, SIGKILL; `hurry` cuts the waiting short at any point."""
         await self._stop_keeping()
         if self.pid is not None and not hurry.is_set():
             await first_of(self.spec.drain(), hurry.wait())
-        await self._end_process(hurry)
+        await asyncio.gather(self._end_process(hurry), self._end_leaving(hurry))
+
+    async def _end_leaving(self, hurry: asyncio.Event) -> None:
+        """Give those that were replaced no longer than the others."""
+        leaving = dict(self._leaving)
+        for task in leaving.values():
+            task.cancel()
+        await asyncio.gather(*leaving.values(), return_exceptions=True)
+        await asyncio.gather(*(old.end(hurry) for old in leaving))
 
     async def _end_process(self, hurry: asyncio.Event) -> None:
         await self._stop_keeping()
@@ -120,8 +149,7 @@ class Child:
     async def _stop_keeping(self) -> None:
         if self._keeper is not None:
             self._keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
+            await asyncio.wait({self._keeper})  # raises if this one is cancelled, unlike awaiting
         self._keeper = None
 
     async def _keep_up(self) -> None:
@@ -148,10 +176,14 @@ class Child:
 
     async def _watch(self, process: Process) -> None:
         """Kill it once it does not answer any more: it would keep what it has for ever."""
-        alive = self.spec.alive
+        alive, silence = self.spec.alive, Silence()
         while alive is not None:
             await asyncio.sleep(_ALIVE_EVERY)
-            if not await alive():
+            silence.asked(time.monotonic(), process.cpu_seconds())
+            # Of two that serve one socket either may take the question: then it says nothing.
+            if self._crowded or await alive() or self._crowded:
+                silence.answered()
+            elif silence.is_death(time.monotonic(), process.cpu_seconds()):
                 self._console.say(f"{self.spec.name}: does not answer, killing it")
                 process.signal(signal.SIGKILL)
                 return

@@ -18,6 +18,8 @@ from naru.up.settings import UpSettings
 from naru.up.sockets import listen
 
 _MIB = 1024 * 1024
+_LONGEST_ANSWER = 300.0
+"""Seconds that an answer may stream through a worker: one that was replaced may finish it."""
 _TAKE_SOCKETS = ("native",)
 """Transports that can serve a socket which is open already."""
 _ETCD_OPTIONS = (
@@ -96,6 +98,8 @@ def ext_proc(layout: Layout, settings: UpSettings, index: int) -> ChildSpec:
         "node_id": layout.worker_ids[index],
         "transport": settings.transport,
         "listener": next(iter(listener), None),
+        # Without a second worker beside it, whoever waits for its end waits for the next one, too.
+        "grace": _LONGEST_ANSWER if inherited else 10.0,
         "state_dir": str(layout.data_dir / "ext_proc"),
         "state_key_file": str(layout.state_key_file),
     }
@@ -110,7 +114,8 @@ def ext_proc(layout: Layout, settings: UpSettings, index: int) -> ChildSpec:
         before_start=(lambda: None) if inherited else lambda: path.unlink(missing_ok=True),
         # What waits in the backlog waits for two seconds, the start included.
         most_delay=0.5,
-        stop_grace=15.0,
+        stop_grace=15.0,  # Envoy has ended before, and with it the streams
+        leave_grace=_LONGEST_ANSWER + 10.0,
         ready=probes.unix_accepts(path),
         ready_option="--ready-fd",
         alive=probes.http2_answers(path),

@@ -22,6 +22,9 @@ from naru.up.lines import LineSplitter, Tidy
 from naru.up.pipes import read_pipe
 
 _TAIL = 15
+_TICKS = os.sysconf("SC_CLK_TCK")
+_UTIME = 11
+"""Its place in /proc/PID/stat, counted from what follows the name; stime comes next. proc(5)."""
 
 
 async def _nothing() -> None:
@@ -48,6 +51,7 @@ class ChildSpec:
         before_start: runs before every start.
         most_delay: seconds between two starts of one that ends again and again, at most.
         drain: runs first at a graceful stop; then SIGTERM, and after `stop_grace` s SIGKILL.
+        leave_grace: the same seconds for one that was replaced by another beside it.
     """
 
     name: str
@@ -63,6 +67,7 @@ class ChildSpec:
     beside: bool = False
     most_delay: float = 30.0
     stop_grace: float = 10.0
+    leave_grace: float = 10.0
     before_start: Callable[[], None] = lambda: None
     drain: Callable[[], Awaitable[None]] = _nothing
     tidy: Tidy = _as_it_is
@@ -137,16 +142,26 @@ class Process:
     async def ended_within(self, seconds: float) -> None:
         await first_of(self.wait(), _sleep(seconds))
 
+    def cpu_seconds(self) -> float:
+        """The CPU time that it has used; 0 if nobody can tell."""
+        try:
+            stat = Path(f"/proc/{self._process.pid}/stat").read_bytes()
+        except OSError:
+            return 0.0
+        fields = stat.rpartition(b")")[2].split()
+        return sum(map(int, fields[_UTIME : _UTIME + 2])) / _TICKS
+
     def signal(self, number: signal.Signals) -> None:
         """Signal it and its descendants in the same session, also once it has ended."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
-    async def end(self, hurry: asyncio.Event) -> None:
-        """SIGTERM, SIGKILL; `hurry` cuts the waiting short."""
+    async def end(self, hurry: asyncio.Event, grace: float | None = None) -> None:
+        """SIGTERM, SIGKILL after `grace` s (`stop_grace`); `hurry` cuts the waiting short."""
+        seconds = self.spec.stop_grace if grace is None else grace
         if self.pid is not None:
             self.signal(signal.SIGTERM)
-            await first_of(self.wait(), _sleep(self.spec.stop_grace), _hurried(hurry))
+            await first_of(self.wait(), _sleep(seconds), _hurried(hurry))
             if self.pid is not None:
                 self._console.say(f"{self.spec.name}: did not stop in time, killing it")
         await self.clean_up()

@@ -79,7 +79,8 @@ class Supervisor:
     async def replace(self, group: str, tell: Tell) -> None:
         """Replace the processes of a group, one after the other, and tell of each.
 
-        After one that does not come up the rest is left alone: it would fare no better.
+        After one that does not come up the rest is left alone: it would fare no better. Whoever
+        asked may go away meanwhile: a group that is half old, half new helps nobody.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -87,18 +88,22 @@ class Supervisor:
         try:
             async with self._replacing:
                 for child in [child for child in self._children if child.spec.group == group]:
-                    await tell(await self._replaced(child))
+                    line = await self._replaced(child)
+                    with contextlib.suppress(OSError):
+                        await tell(line)
         except UpError as error:
             self._console.say(str(error))
-            await tell({"error": str(error)})
+            with contextlib.suppress(OSError):
+                await tell({"error": str(error)})
         finally:
             self._commands.discard(task)
 
     async def _replaced(self, child: Child) -> dict[str, Any]:
         old, began = child.pid, time.monotonic()
-        await child.replace(self._hurry)
+        ended = await child.replace(self._hurry)
         took = round(time.monotonic() - began, 3)
-        return {"name": child.spec.name, "old": old, "new": child.pid, "seconds": took}
+        line = {"name": child.spec.name, "old": old, "new": child.pid, "seconds": took}
+        return line if ended else line | {"finishing": True}
 
     async def _start_and_serve(self) -> None:
         early = await self._launch(self._system.early)

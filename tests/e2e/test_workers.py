@@ -5,20 +5,25 @@ A gateway of its own: the others must not be broken.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
 from tests.e2e.conftest import tour
-from tests.support.gateway import Gateway, running_gateway, wait_for
+from tests.support.gateway import Gateway, document, running_gateway, wait_for
 from tests.support.load import Load
+from tests.support.paced import Exchange, Paced, paced_upstream
 from tests.support.provider import Provider, running_provider
 
 pytestmark = pytest.mark.timeout(300)
@@ -26,6 +31,7 @@ pytestmark = pytest.mark.timeout(300)
 CALLERS = 8
 TIMES = 3
 GOOD = {"dish": "kimchi", "mood": "warm"}
+RESTORE = {"[[A]]": "b"}
 GATEWAYS_OWN = ("503 ", "504 ")
 
 
@@ -97,6 +103,54 @@ def test_a_rolling_restart_fails_nothing(gateway: Gateway) -> None:
             assert not [pid for pid in old if psutil.pid_exists(pid)]
             load.go_on(100)
     assert load.failures == []
+
+
+def test_a_stream_goes_on_across_a_restart(gateway: Gateway, provider: Provider) -> None:
+    """Its worker reads the answer to its end; the command does not wait for that."""
+    with paced_upstream() as upstream:
+        gateway.apply(
+            document("Upstream", "paced", {"dialect": "openai", "url": upstream.url}),
+            document("Proxy", "paced", {"upstreams": [{"name": "paced"}], "restore": RESTORE}),
+        )
+        with asking(gateway, upstream) as (exchange, response):
+            pieces = response.iter_raw()
+            exchange.send(event("[[A]] one"))
+            read = next(pieces)
+            old = set(workers(gateway))
+            said, complaint = restart(gateway).communicate(timeout=60)
+            assert (complaint, said.count("finishes its answers")) == ("", 1)
+            (reading,) = (pid for pid in old if psutil.pid_exists(pid))
+            assert not set(workers(gateway)) & old
+            exchange.send(event("[[A]] two"))
+            exchange.end()
+            read += b"".join(pieces)
+        assert read.index(b"b one") < read.index(b"b two")
+        assert b"[[A]]" not in read
+        wait_for(lambda: not psutil.pid_exists(reading), 30, "the end of the old worker")
+        for path in ("proxies", "upstreams"):
+            gateway.api.delete(f"/api/v1/{path}/paced").raise_for_status()
+    assert gateway.run("menu-copy", GOOD).status_code == 200
+
+
+def event(content: str) -> bytes:
+    choice = {"index": 0, "delta": {"content": content}, "finish_reason": None}
+    return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+
+
+@contextmanager
+def asking(gateway: Gateway, upstream: Paced) -> Iterator[tuple[Exchange, httpx.Response]]:
+    """A call whose answer has begun: both ends of it."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "[[A]]"}]}
+    request = gateway.caller.build_request("POST", "/p/paced/v1/chat/completions", json=body)
+    with httpx.Client(timeout=60) as client, ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(client.send, request, stream=True)
+        exchange = upstream.next()
+        exchange.head()
+        response = sending.result(10)
+        try:
+            yield exchange, response
+        finally:
+            response.close()
 
 
 def connected(gateway: Gateway) -> list[str]:

@@ -240,7 +240,7 @@ async def test_another_takes_its_place_and_is_kept_up(nursery: Nursery) -> None:
     old = await started(child)
     seen: list[bool] = []
     child._on_change = lambda: seen.append(child.ready)
-    await child.replace(nursery.hurry)
+    assert await child.replace(nursery.hurry), "the old one has ended"
     new = child.pid
     assert new not in (None, old)
     assert not psutil.pid_exists(old)
@@ -298,6 +298,70 @@ async def test_one_that_does_not_answer_is_killed_and_comes_back(nursery: Nurser
     await until(lambda: child.ready and child.pid not in (None, old))
     assert "part: does not answer, killing it" in nursery.log.getvalue()
     assert not psutil.pid_exists(old)
+
+
+LINGERS = SAYS + (
+    "signal.signal(signal.SIGTERM, lambda *_: print('asked to end'))\n"
+    "signal.signal(signal.SIGUSR1, lambda *_: sys.exit())\n"
+    "os.write(fd, b'\\n'); os.close(fd)\n"
+    "while True: signal.pause()"
+)
+
+
+async def lingering(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> tuple[Child, int]:
+    """A child that was replaced, and the old process, which has not ended yet."""
+    monkeypatch.setattr("naru.up.child._FAREWELL", 0.05)
+    child = speaking(nursery, LINGERS, stop_grace=0.2, leave_grace=3600)
+    old = await started(child)
+    assert not await child.replace(nursery.hurry)
+    assert f"the old one, pid {old}, finishes what it has" in nursery.log.getvalue()
+    await until(lambda: "asked to end" in nursery.log.getvalue())
+    assert child.pid not in (None, old)
+    assert psutil.pid_exists(old)
+    return child, old
+
+
+async def test_the_old_one_may_finish_what_it_has(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child, old = await lingering(nursery, monkeypatch)
+    new = child.pid
+    os.kill(old, signal.SIGUSR1)
+    await until(lambda: not child._leaving)
+    assert not psutil.pid_exists(old)
+    assert (child.pid, child.ready) == (new, True)
+
+
+async def test_a_stop_ends_those_that_were_replaced(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child, old = await lingering(nursery, monkeypatch)
+    await child.replace(nursery.hurry)
+    left = {old, *(process.pid for process in child._leaving)}
+    assert len(left) == 2
+    await child.stop(nursery.hurry)
+    assert not [pid for pid in left if pid and psutil.pid_exists(pid)]
+    assert not child._leaving
+
+
+async def test_beside_a_new_one_the_old_one_is_not_asked(nursery: Nursery) -> None:
+    """The new one may have taken the question, and hang."""
+    answers = True
+
+    async def alive() -> bool:
+        return answers
+
+    never_again = FAILS_LATER.replace("sys.exit(3)", "signal.pause()")
+    child = speaking(nursery, never_again, alive=alive, ready_timeout=1.5)
+    old = await started(child)
+    replacing = asyncio.create_task(child.replace(nursery.hurry))
+    await until(lambda: len(psutil.Process().children()) == 2)
+    answers = False
+    with pytest.raises(StartFailed, match="not ready after"):
+        await replacing
+    answers = True
+    assert child.pid == old
+    assert "does not answer" not in nursery.log.getvalue()
 
 
 async def test_it_inherits_what_it_is_given_and_nothing_else(nursery: Nursery) -> None:

@@ -235,6 +235,19 @@ async def test_a_group_is_replaced_one_after_the_other(start: Start) -> None:
     assert run.pids["etcd"] == old["etcd"]
 
 
+async def test_whoever_asked_may_go_away(start: Start) -> None:
+    run = start()
+    await run.until(lambda: run.published and run.live)
+    old = dict(run.pids)
+
+    async def tell(_line: dict[str, Any]) -> None:
+        raise BrokenPipeError
+
+    await run.supervisor.replace("ext_proc", tell)
+    assert run.pids["worker.0"] != old["worker.0"]
+    assert run.pids["worker.1"] != old["worker.1"]
+
+
 async def test_after_one_that_fails_the_rest_is_left_alone(start: Start) -> None:
     once = PART.replace('note("start")', 'note("start"); (folder / "no").exists() and sys.exit(4)')
     run = start(**{"worker.0": once})

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -147,5 +149,44 @@ async def test_a_disk_that_cannot_be_written_is_said(
     snapshot.path.parent.write_text("a file")
     keeper = Keeper(snapshot, lambda: KNOWN)
     keeper.changed()
-    await keeper.flush()
+    assert not await keeper.flush()
     assert "no snapshot in" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_what_could_not_be_written_is_written_later(
+    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_snapshot, "PAUSE", 0)
+    monkeypatch.setattr(_snapshot, "AGAIN", 0.01)
+    tries = 0
+
+    def sync(_descriptor: int) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", sync)
+    keeper = Keeper(snapshot, lambda: KNOWN)
+    keeper.changed()
+    keeping = asyncio.create_task(keeper.run())
+    async with asyncio.timeout(10):
+        while not snapshot.path.exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    assert tries == 3
+    assert snapshot.read() == KNOWN
+    assert [path.name for path in snapshot.path.parent.iterdir()] == ["w1.lkg"]
+
+
+def test_what_a_killed_worker_left_is_cleared(snapshot: Snapshot) -> None:
+    snapshot.clear()  # there is no directory yet
+    snapshot.write(KNOWN)
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    kept = ["w1.lkg", f".w1.lkg.{os.getppid()}", f".w2.lkg.{dead.pid}", ".w1.lkg.x", ".w1.lkg."]
+    for name in (*kept[1:], f".w1.lkg.{dead.pid}", f".w1.lkg.{os.getpid()}"):
+        (snapshot.path.parent / name).touch()
+    snapshot.clear()
+    assert sorted(path.name for path in snapshot.path.parent.iterdir()) == sorted(kept)

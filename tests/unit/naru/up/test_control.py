@@ -28,6 +28,10 @@ async def two_steps(tell: Tell) -> None:
     await tell({"name": "ext_proc.1", "old": 3, "new": 4, "seconds": 0.5})
 
 
+async def one_goes_on(tell: Tell) -> None:
+    await tell({"name": "ext_proc.0", "old": 1, "new": 2, "seconds": 2.25, "finishing": True})
+
+
 async def one_fails(tell: Tell) -> None:
     await tell({"error": "ext_proc.0 exited with status 1.\n  Its last lines:\n    no luck"})
 
@@ -70,6 +74,7 @@ def connect(caller: socket.socket, data_dir: Path) -> None:
     ("command", "status", "words"),
     [
         (two_steps, 0, "ext_proc.0: pid 1 -> 2, 0.2 s\next_proc.1: pid 3 -> 4, 0.5 s\n"),
+        (one_goes_on, 0, "1 -> 2, 2.2 s; the old one finishes its answers\n"),
         (one_fails, 1, "no luck\nError: Not every worker was restarted"),
         (cancelled, 3, "ended meanwhile"),
     ],
