@@ -15,6 +15,8 @@ from typing import Final
 import orjson
 
 _SHORT: Final = {c: b"\\" + e.encode() for c, e in zip('"\\/\b\f\n\r\t', '"\\/bfnrt', strict=True)}
+_HEAD: Final = 3
+"""Characters of a token that are looked at in C: tokens often begin with a doubled bracket."""
 _H: Final = rb"[0-9a-fA-F]"
 _NAMES: Final = (b"arguments", b"partial_json")
 """Fields that hold JSON as a string. Its state must be followed, so they are never passed over."""
@@ -48,9 +50,8 @@ class Tokens:
         self.stop = _stop(frozenset(token[0] for token in self._by_token))
         self.highs = frozenset(f"{_high(t[0]):04x}".encode() for t in texts if t[0] > "\uffff")
         self._sorted = sorted(self._by_token)
-        heads = frozenset([token[:2] for token in texts])
-        self.skip = _skip(heads)
-        self._needles = tuple(_needles(heads))
+        self.skip = _skip(frozenset([token[:_HEAD] for token in texts]))
+        self._needles = tuple(_needles({token[:2] for token in texts}))
         self._escaped = (*{_escape(token[0]) for token in texts}, *_ESCAPES)
 
     def __len__(self) -> int:
@@ -125,22 +126,31 @@ def _stop(firsts: frozenset[int]) -> re.Pattern[bytes]:
 def _skip(heads: frozenset[str]) -> re.Pattern[bytes]:
     """Passes over what begins no token, up to where to look closer.
 
-    An answer may be nothing but first characters and escapes, so the first two characters are
+    An answer may be nothing but first characters and escapes, so the first few characters are
     looked at here, in C. Knows no more of them than which bytes and digits may stand at each place,
     so that it stays small. Stops at what is unfinished.
     """
-    firsts = {head[0] for head in heads}
-    seconds = {head[1:] for head in heads}
-    starts = {first.encode()[0] for first in firsts}
-    plain = _any(starts - {92})
-    follows = b""
-    if "" not in seconds and all(first <= "\uffff" for first in firsts):
-        byte = _any({head.encode()[1] for head in heads} | {c.encode()[0] for c in seconds})
-        follows = rb"(?:\Z|%b|\\(?:\Z|%b))" % (byte, _escaped(seconds, rb"\Z|"))
-    head = rb"(?:%b|\\%b)%b" % (plain, _escaped(firsts), follows)
+    starts = {head.encode()[0] for head in heads}
     other = _any({*range(256)} - {92, *starts})
     escape = rb"\\u%b{4}|\\(?!u%b{0,3}\Z)." % (_H, _H)
-    return re.compile(rb"(?:%b++|(?!%b)(?:%b|%b))*+" % (other, head, plain, escape), re.DOTALL)
+    head = _head(heads)
+    return re.compile(
+        rb"(?:%b++|(?!%b)(?:%b|%b))*+" % (other, head, _any(starts - {92}), escape), re.DOTALL
+    )
+
+
+def _head(heads: Collection[str], cut: bytes = b"") -> bytes:
+    """A pattern of what may begin with one of them, or is cut off."""
+    if not heads:
+        return b"(?!)"
+    firsts = {head[0] for head in heads}
+    plain = _any({first.encode()[0] for first in firsts} - {92})
+    seconds = {head[1:] for head in heads}
+    follows = b""  # also where what follows cannot be said: after half of a pair
+    if "" not in seconds and max(firsts) <= "\uffff":
+        follows = _head(seconds, rb"\Z|")
+    escaped = _escaped(firsts, cut)
+    return rb"(?:%b%b[\x80-\xbf]*+|\\(?:%b%b))%b" % (cut, plain, cut, escaped, follows)
 
 
 def _escaped(characters: Collection[str], cut: bytes = b"") -> bytes:

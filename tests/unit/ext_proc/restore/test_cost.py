@@ -59,7 +59,9 @@ def units(monkeypatch: pytest.MonkeyPatch) -> Mock:
 LONG = {"[[" + "A" * 60 + "]]": "x", "⟦SHOP⟧": "x"}
 
 
-@pytest.mark.parametrize("text", [r"[\n", r"\u005b\n", r"\n", r"\uae40", r"\u27e7", r"[\u27e7"])
+@pytest.mark.parametrize(
+    "text", [r"[\n", r"\u005b\n", r"\n", "[", "[[", r"\u005b", r"\uae40", r"\u27e7", r"[\u27e7"]
+)
 @pytest.mark.parametrize("token", LONG)
 def test_what_begins_no_token_is_passed_over(windows: Mock, text: str, token: str) -> None:
     restore(b'{"a": "%b"}' % (text.encode() * 500), JSON, {token: "x"})
