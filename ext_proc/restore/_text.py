@@ -109,13 +109,17 @@ class Text:
 
     def _window(self, raw: bytes, at: int, final: bool) -> tuple[bytes, range | list[int]]:
         """What stands at `at`, as far as a token may reach, and where each byte of it ends."""
-        stop = at + self._tokens.longest
-        text = raw[at:stop].partition(b"\\")[0]
-        ends = range(at + 1, at + 1 + len(text))
+        text = raw[at : at + self._tokens.longest]
+        if BACKSLASH in text:
+            text = text[: text.index(BACKSLASH)]
+            if not text or self._tokens.may_become(text):
+                return self._decoded(text, raw, at, final)
+        return text, range(at + 1, at + 1 + len(text))
+
+    def _decoded(self, text: bytes, raw: bytes, at: int, final: bool) -> tuple[bytes, list[int]]:
+        """The same where there are escapes: goes on after the `text` in front of the first."""
+        places = [*range(at + 1, at + 1 + len(text))]
         at += len(text)
-        if at == min(stop, len(raw)) or (text and not self._tokens.may_become(text)):
-            return text, ends
-        places = [*ends]
         while at < len(raw) and (not text or self._tokens.may_become(text)):
             piece, end = raw[at : at + 1], at + 1
             if piece == b"\\":
