@@ -94,9 +94,8 @@ class Text:
     def scan(self, raw: bytes, final: bool) -> tuple[list[Edit], int]:
         edits: list[Edit] = []
         at = 0
-        search = self._tokens.stop.search
-        while found := search(raw, at):
-            at = found.start()
+        skip = self._tokens.skip.match
+        while (found := skip(raw, at)) and (at := found.end()) < len(raw):
             text, ends = self._window(raw, at, final)
             if not final and self._is_open(text, raw, at):
                 return edits, at
@@ -110,27 +109,28 @@ class Text:
 
     def _window(self, raw: bytes, at: int, final: bool) -> tuple[bytes, range | list[int]]:
         """What stands at `at`, as far as a token may reach, and where each byte of it ends."""
-        longest = self._tokens.longest
-        text = raw[at : at + longest]
-        if BACKSLASH not in text and text:
-            return text, range(at + 1, at + 1 + len(text))
-        meaning = bytearray()
-        ends: list[int] = []
-        while len(meaning) < longest and at < len(raw):
-            if raw[at] != BACKSLASH:
-                meaning.append(raw[at])
-                at += 1
-                ends.append(at)
-                continue
-            escaped = unit(raw, at, final)
-            if escaped is None:
-                break
-            piece, at = escaped
-            meaning += piece
-            ends += [at] * len(piece)
-            if len(ends) == len(piece) and not self._tokens.stop.match(piece):
-                break  # an escape that begins no token
-        return bytes(meaning), ends
+        text = raw[at : at + self._tokens.longest]
+        if BACKSLASH in text:
+            text = text[: text.index(BACKSLASH)]
+            if not text or self._tokens.may_become(text):
+                return self._decoded(text, raw, at, final)
+        return text, range(at + 1, at + 1 + len(text))
+
+    def _decoded(self, text: bytes, raw: bytes, at: int, final: bool) -> tuple[bytes, list[int]]:
+        """The same where there are escapes: goes on after the `text` in front of the first."""
+        places = [*range(at + 1, at + 1 + len(text))]
+        at += len(text)
+        while at < len(raw) and (not text or self._tokens.may_become(text)):
+            piece, end = raw[at : at + 1], at + 1
+            if piece == b"\\":
+                escaped = unit(raw, at, final)
+                if escaped is None:
+                    break
+                piece, end = escaped
+            text += piece
+            places += [end] * len(piece)
+            at = end
+        return text, places
 
     def _is_open(self, text: bytes, raw: bytes, at: int) -> bool:
         """Whether what comes next may make a (longer) token of this."""

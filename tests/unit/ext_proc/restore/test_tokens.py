@@ -5,6 +5,7 @@ import traceback
 import pytest
 
 from ext_proc.restore import Tokens
+from tests.unit.ext_proc.restore.drive import JSON, restore
 
 
 @pytest.mark.parametrize("texts", [{"": "x"}, {"\ud83d": "x"}, {"x": "secret\ud83d"}])
@@ -12,6 +13,11 @@ def test_tokens_that_cannot_be_written(texts: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"^a token") as caught:
         Tokens(texts)
     assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_no_tokens() -> None:
+    data = rb'{"a": "[[T]] \u005b\n"}'
+    assert restore(data, JSON, {}) == data
 
 
 def test_texts_are_not_shown() -> None:
