@@ -70,6 +70,9 @@ _REQUEST: Final = "naru.request"
 _STRIPPED: Final = (
     "authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "proxy-authorization",
     "x-auth-token", "ocp-apim-subscription-key", "openai-organization", "openai-project",
+    "anthropic-api-key", "azure-api-key", "x-openai-api-key", "x-authorization", "x-access-token",
+    "x-amz-security-token", "x-goog-user-project", "x-http-method-override", "x-original-url",
+    "x-envoy-original-dst-host", "x-naru-plan", "x-naru-proxy",
     "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip",
     "x-envoy-external-address", "x-envoy-internal",
 )  # fmt: skip

@@ -64,6 +64,8 @@ def _connection_manager(settings: GatewaySettings) -> hcm.HttpConnectionManager:
         access_log=[_access_log()],
         common_http_protocol_options=HttpProtocolOptions(
             idle_timeout=duration(settings.idle_timeout),
+            # `x_api_key` would pass what `x-api-key` does not, and some servers read both as one.
+            headers_with_underscores_action=HttpProtocolOptions.DROP_HEADER,
         ),
         http_protocol_options=Http1ProtocolOptions(),
         http2_protocol_options=Http2ProtocolOptions(max_concurrent_streams=UInt32Value(value=1000)),

@@ -16,9 +16,9 @@ from ext_proc.errors import (
 _T = TypeVar("_T")
 _NAMES: Final = {dict: "an object", list: "a list", bool: "true or false", str: "a string"}
 _COMPRESSED: Final = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")  # gzip, zstd
-_SMALL: Final = 1 << 20  # bytes, of which even the worst are read in 80 ms
-_MOST_CONTAINERS: Final = 500_000
-_MOST_COMMAS: Final = 4_000_000
+_SMALL: Final = 64 << 10  # bytes, of which even the worst are read in 5 ms
+_MOST_CONTAINERS: Final = 100_000
+_MOST_COMMAS: Final = 1_000_000
 JSON: Final = frozenset(("application/json",))
 JSON_OR_NONE: Final = JSON | {"", "application/x-www-form-urlencoded"}
 """For requests typed by hand: plain `curl -d` calls everything a form."""

@@ -9,6 +9,7 @@ https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -29,6 +30,10 @@ _FIELDS: Final = {
     COMPLETIONS: frozenset(("model", "prompt", "stream", "stream_options", "variables")),
 }
 """Fields of the body that are no params."""
+_OTHER_FIELDS: Final = frozenset(("model", "messages", "prompt", "input", "stream"))
+"""The same, of endpoints that are passed on as they are."""
+_ENDPOINT: Final = re.compile(r"[A-Za-z0-9_.:-]+(/[A-Za-z0-9_.:-]+)*")
+"""Written in one way only, so that no upstream takes one endpoint for another."""
 _RUN_FIELDS: Final = frozenset(("variables", "params", "stream"))
 _NEVER_PARAMS: Final = frozenset(("model", "messages", "prompt", "stream", "variables"))
 
@@ -43,6 +48,8 @@ def rewrite(proxy: Proxy, request: Request) -> bytes:
     body = _body.read(request.body, request.content_type, _body.JSON)
     if endpoint in _FIELDS:
         body = _completion(proxy, body, _FIELDS[endpoint], len(request.body))
+    elif proxy.allow_params is not None:
+        _allow(proxy, body.keys() - _OTHER_FIELDS)
     return _body.write(_with_model(proxy, body))
 
 
@@ -53,9 +60,10 @@ def _endpoint(proxy: Proxy, path: str) -> str:
     if path == own:
         return ""
     path = path.removeprefix(own)
-    if not path.startswith("/v1/") or path == "/v1/":
+    endpoint = path.removeprefix("/v1/")
+    if endpoint == path or not _ENDPOINT.fullmatch(endpoint):
         raise _elsewhere(proxy)
-    return path.removeprefix("/v1/")
+    return endpoint
 
 
 def _elsewhere(proxy: Proxy) -> UnsupportedEndpoint:
@@ -130,7 +138,9 @@ def _allow(proxy: Proxy, params: Iterable[str]) -> None:
     if allowed.issuperset(params):
         return
     if not allowed:
-        raise ParamNotAllowed("This proxy takes no parameters from the caller.")
+        raise ParamNotAllowed(
+            "This proxy takes no parameters from the caller; its allowParams can name some."
+        )
     names = ", ".join(sorted(allowed))
     raise ParamNotAllowed(f"Of the parameters this proxy takes from the caller only {names}.")
 

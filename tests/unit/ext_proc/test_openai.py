@@ -111,8 +111,20 @@ def test_without_a_template_completions_take_a_prompt() -> None:
 
 
 def test_on_other_endpoints_only_the_model_is_set() -> None:
-    answer = rewrite({"input": "x", "dimensions": 3}, "/v1/embeddings", proxy=NO_TEMPLATE)
-    assert answer == {"model": "gpt-x", "input": "x", "dimensions": 3}
+    answer = rewrite({"input": "x", "max_tokens": 3}, "/v1/embeddings", proxy=NO_TEMPLATE)
+    assert answer == {"model": "gpt-x", "input": "x", "max_tokens": 3}
+
+
+@pytest.mark.parametrize("endpoint", ["embeddings", "responses", "CHAT/completions"])
+def test_on_other_endpoints_params_are_checked_too(endpoint: str) -> None:
+    with pytest.raises(ParamNotAllowed):
+        rewrite({"input": "x", "n": 100}, f"/v1/{endpoint}", proxy=NO_TEMPLATE)
+
+
+@pytest.mark.parametrize("suffix", ["/", ";a=1", "%3fx", "%20", "//x"])
+def test_an_endpoint_is_written_in_one_way(suffix: str) -> None:
+    with pytest.raises(UnsupportedEndpoint):
+        rewrite({"messages": []}, f"/p/bare/v1/chat/completions{suffix}", proxy=NO_TEMPLATE)
 
 
 JSON_TYPE = "application/json"
@@ -290,5 +302,5 @@ def test_a_body_that_would_hold_up_everybody_is_not_read(inner: bytes) -> None:
 
 
 def test_a_picture_is_one_value() -> None:
-    body = b'{"user": "' + b"A" * (20 << 20) + b'"}'
+    body = b'{"input": "' + b"A" * (20 << 20) + b'"}'
     assert rewrite(body, "/v1/embeddings", proxy=NO_TEMPLATE)
