@@ -34,6 +34,11 @@ WITH_GRANDCHILD = READY + (
 )
 
 
+def children() -> set[int]:
+    """Of this process, those of other tests' fixtures too."""
+    return {process.pid for process in psutil.Process().children()}
+
+
 class Nursery:
     """Makes children and ends them all, whatever happens."""
 
@@ -268,12 +273,13 @@ async def test_one_that_does_not_come_up_leaves_the_old_one(nursery: Nursery) ->
 async def test_a_replacement_that_is_called_off_leaves_the_old_one(nursery: Nursery) -> None:
     child = speaking(nursery, FAILS_LATER.replace("sys.exit(3)", "signal.pause()"))
     old = await started(child)
+    before = children()
     replacing = asyncio.create_task(child.replace(nursery.hurry))
-    await until(lambda: len(psutil.Process().children()) == 2)
+    await until(lambda: len(children() - before) == 1)
     replacing.cancel()
     await asyncio.wait({replacing})
     assert (child.pid, child.ready) == (old, True)
-    assert [process.pid for process in psutil.Process().children()] == [old]
+    assert children() == before
 
 
 async def test_where_two_cannot_serve_the_old_one_ends_first(nursery: Nursery) -> None:
@@ -354,8 +360,9 @@ async def test_beside_a_new_one_the_old_one_is_not_asked(nursery: Nursery) -> No
     never_again = FAILS_LATER.replace("sys.exit(3)", "signal.pause()")
     child = speaking(nursery, never_again, alive=alive, ready_timeout=1.5)
     old = await started(child)
+    before = children()
     replacing = asyncio.create_task(child.replace(nursery.hurry))
-    await until(lambda: len(psutil.Process().children()) == 2)
+    await until(lambda: len(children() - before) == 1)
     answers = False
     with pytest.raises(StartFailed, match="not ready after"):
         await replacing
