@@ -10,7 +10,7 @@ from bench.processes import cpu_by_role, members, running, tree
 from tests.support.gateway import wait_for
 
 CHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', {work!r}]); sys.stdin.read()"
-WORK = "import time\nwhile time.process_time() < 0.3: pass"
+WORK = "import time\nwhile time.process_time() < 0.6: pass"
 
 
 def test_a_child_that_was_reaped_still_counts(tmp_path: Path) -> None:
