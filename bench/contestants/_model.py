@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -116,12 +116,3 @@ def _padded(make: Callable[[str], Mapping[str, object]], size: int) -> bytes:
         raise ValueError(f"a body of {size} bytes is too small")
     filler = ("one with an egg, one without. " * (missing // 30 + 1))[:missing]
     return json.dumps(make(text + filler)).encode()
-
-
-@contextmanager
-def unavailable(message: str) -> Iterator[None]:
-    """Turn what fails in the block into `Unavailable`."""
-    try:
-        yield
-    except (OSError, AssertionError, ValueError) as error:
-        raise Unavailable(f"{message}: {error}") from error
