@@ -86,6 +86,14 @@ def test_the_end_can_be_empty() -> None:
     assert stream.done
 
 
+def test_what_is_held_goes_with_the_end() -> None:
+    stream = AnswerStream(TOKENS)
+    stream.receive(JSON)
+    last = only(stream.receive(chunk(b'{"a": "x [[SH', end=True)))
+    assert body_of(last) == b'{"a": "x [[SH'
+    assert is_last(last)
+
+
 def test_what_is_held_goes_before_the_trailers() -> None:
     stream = AnswerStream(TOKENS)
     stream.receive(JSON)
