@@ -16,7 +16,14 @@ from control_plane.store.errors import (
     Undecodable,
     WrongKek,
 )
-from control_plane.store.model import Changes, Guard, Snapshot, Stored, StoredProblem
+from control_plane.store.model import (
+    Changes,
+    Guard,
+    Snapshot,
+    Stored,
+    StoredProblem,
+    StoredRecord,
+)
 from control_plane.store.reflector import Reflector
 from control_plane.store.sealing import (
     Kek,
@@ -46,6 +53,7 @@ __all__ = [
     "StoreUnavailable",
     "Stored",
     "StoredProblem",
+    "StoredRecord",
     "Tampered",
     "TooLarge",
     "Undecodable",

@@ -2,13 +2,19 @@
 
 {prefix}/guard                       the guard, see `_guard.py`
 {prefix}/resources/{plural}/{name}   one resource, see `codec.py`
+{prefix}/records/{family}/{name}     a document of the product's own, see `Snapshot.records`
+{prefix}-audit/{milliseconds}-{id}   one write, by whom and why; never followed
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from control_plane.resources import Key
+
+_RECORD: Final = re.compile(r"[a-z]+(/[a-z0-9][a-z0-9._-]*){1,2}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,27 @@ class Layout:
 
     def resource(self, key: Key) -> bytes:
         return f"{self.prefix}/resources/{key.plural}/{key.name}".encode()
+
+    def record(self, name: str) -> bytes:
+        """The key of a record, named `family/name`."""
+        if not _RECORD.fullmatch(name):
+            raise ValueError(f"not the name of a record: {name!r}")
+        return f"{self.prefix}/records/{name}".encode()
+
+    def record_name(self, raw: bytes) -> str | None:
+        """The record that a raw key names; `None` for every other key."""
+        head = f"{self.prefix}/records/".encode()
+        name = raw[len(head) :].decode("utf-8", "replace") if raw.startswith(head) else ""
+        return name if _RECORD.fullmatch(name) else None
+
+    @property
+    def audit(self) -> bytes:
+        """What the keys of the audit trail begin with; they lie outside of the range."""
+        return f"{self.prefix}-audit/".encode()
+
+    def audit_entry(self, milliseconds: int, write_id: str) -> bytes:
+        """The key of an entry: in the order of time (Unix), and unique."""
+        return self.audit + f"{milliseconds:013d}-{write_id}".encode()
 
     def short(self, raw: bytes) -> str:
         """A key for people: without the prefix."""

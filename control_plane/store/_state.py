@@ -30,7 +30,7 @@ from control_plane.store._records import (
     WatchMessage,
 )
 from control_plane.store.errors import StoreError, Undecodable
-from control_plane.store.model import Guard, Snapshot, Stored, StoredProblem
+from control_plane.store.model import Guard, Snapshot, Stored, StoredProblem, StoredRecord
 
 Decode = Callable[[Key, bytes], Resource]
 
@@ -68,10 +68,12 @@ class ReflectorState:
         for gone in self._problems.keys() - relevant.keys():
             del self._problems[gone]
         guard = _guard.decode(relevant.pop(self._layout.guard, None))
+        modified = [record.modified for record in relevant.values()]
+        own = self._take_records(relevant)
         stored = dict(self._read_all(relevant.values(), known))
         self._cluster, self.position = cluster, revision + 1
-        newest = max([guard.revision, *(record.modified for record in relevant.values())])
-        return self._replace(newest, revision, stored, guard)
+        newest = max([guard.revision, *modified])
+        return self._replace(newest, revision, stored, guard, own)
 
     def receive(self, message: WatchMessage) -> Snapshot | None:
         """Takes one message of the watch; a snapshot if it completes a change."""
@@ -115,6 +117,7 @@ class ReflectorState:
         written = last.pop(self._layout.guard, None)
         if written is not None:
             guard = _guard.decode(written if isinstance(written, Record) else None)
+        records = self._take_records(last)
         puts, deletes = [], []
         for raw, event in last.items():
             key = self._key(raw)
@@ -126,20 +129,40 @@ class ReflectorState:
             else:
                 deletes.append(key)
         revision = events[-1].modified
-        self.snapshot = self.snapshot.with_changes(revision, puts, deletes, guard)
+        self.snapshot = self.snapshot.with_changes(revision, puts, deletes, guard, records)
         return self.snapshot
 
+    def _take_records(
+        self, events: dict[bytes, Record] | dict[bytes, Record | Deleted]
+    ) -> dict[str, StoredRecord | None]:
+        """Takes the product's own records out of `events`: what is left are resources."""
+        taken: dict[str, StoredRecord | None] = {}
+        for raw in list(events):
+            name = self._layout.record_name(raw)
+            if name is not None:
+                event = events.pop(raw)
+                value = event.value if isinstance(event, Record) else None
+                taken[name] = None if value is None else StoredRecord(value, event.modified)
+        return taken
+
     def _replace(
-        self, newest: int, listed: int, stored: dict[Key, Stored], guard: Guard
+        self,
+        newest: int,
+        listed: int,
+        stored: dict[Key, Stored],
+        guard: Guard,
+        records: Mapping[str, StoredRecord | None],
     ) -> Snapshot | None:
         before, first = self.snapshot, not self.synced
         self.synced = True
-        if not first and before.guard == guard and _same(before.stored, stored):
+        same = _same(before.stored, stored) and before.records == records
+        if not first and before.guard == guard and same:
             return None
         if not first and newest <= before.revision <= listed:
             # A key was deleted by hand: no revision of what is left tells, yet the content differs.
             newest = listed
-        self.snapshot = Snapshot(newest, MappingProxyType(stored), guard)
+        fresh = Snapshot(newest, MappingProxyType(stored), guard)
+        self.snapshot = fresh.with_changes(newest, records=records)
         return self.snapshot
 
     def _read_all(
@@ -173,7 +196,9 @@ class ReflectorState:
         self._problems[record.key] = problem
 
     def _is_ours(self, raw: bytes) -> bool:
-        return raw == self._layout.guard or self._layout.key(raw) is not None
+        layout = self._layout
+        known = layout.key(raw) is not None or layout.record_name(raw) is not None
+        return known or raw == layout.guard
 
     def _key(self, raw: bytes) -> Key:
         key = self._layout.key(raw)

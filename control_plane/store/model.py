@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -16,6 +16,14 @@ class Stored:
 
     resource: Resource
     created_revision: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A document of the product's own; `revision` is etcd's mod revision."""
+
+    value: bytes = field(repr=False)
     revision: int
 
 
@@ -43,11 +51,16 @@ class Snapshot:
         revision: the etcd revision of the last write of the product; 0 when there was none.
         stored: every resource that could be read; see `Reflector.problems` for the others.
         guard: the state of the guard at this revision.
+        records: what the product itself keeps beside the resources, by `family/name`; whoever
+            owns a family knows what its bytes mean.
     """
 
     revision: int = 0
     stored: Mapping[Key, Stored] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     guard: Guard = field(default_factory=Guard, repr=False)
+    records: Mapping[str, StoredRecord] = field(
+        default_factory=lambda: MappingProxyType({}), repr=False
+    )
 
     @cached_property
     def resources(self) -> Mapping[Key, Resource]:
@@ -60,21 +73,48 @@ class Snapshot:
         puts: Iterable[Stored] = (),
         deletes: Iterable[Key] = (),
         guard: Guard | None = None,
+        records: Mapping[str, StoredRecord | None] | None = None,
     ) -> Snapshot:
         """The snapshot after a transaction. Resources that did not change stay the same objects."""
         stored = dict(self.stored)
         for key in deletes:
             stored.pop(key, None)
         stored.update((put.resource.key, put) for put in puts)
-        return Snapshot(revision, MappingProxyType(stored), guard or self.guard)
+        return Snapshot(
+            revision, MappingProxyType(stored), guard or self.guard, self._records(records)
+        )
+
+    def family(self, name: str) -> Iterator[tuple[str, StoredRecord]]:
+        """The records of one family, by the rest of their names."""
+        head = f"{name}/"
+        for key, record in self.records.items():
+            if key.startswith(head):
+                yield key.removeprefix(head), record
+
+    def _records(
+        self, changed: Mapping[str, StoredRecord | None] | None
+    ) -> Mapping[str, StoredRecord]:
+        """The records after a transaction; None stands for one that was deleted."""
+        if not changed:
+            return self.records
+        merged = {**self.records, **changed}
+        return MappingProxyType({k: found for k, found in merged.items() if found is not None})
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one transaction writes. No key may be in both."""
+    """What one transaction writes. No key may be in both `puts` and `deletes`.
+
+    Attributes:
+        records: by `family/name`; None deletes.
+        audit: an entry of the audit trail, written with everything else or not at all. Alone it is
+            no reason to write.
+    """
 
     puts: Mapping[Key, Resource] = field(default_factory=dict)
     deletes: frozenset[Key] = frozenset()
+    records: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
+    audit: bytes | None = None
 
     def __post_init__(self) -> None:
         both = self.deletes & self.puts.keys()
@@ -85,7 +125,7 @@ class Changes:
             raise ValueError(f"put under another key: {', '.join(map(str, wrong))}")
 
     def __bool__(self) -> bool:
-        return bool(self.puts or self.deletes)
+        return bool(self.puts or self.deletes or self.records)
 
 
 @dataclass(frozen=True, slots=True)

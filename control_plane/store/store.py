@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -156,7 +157,7 @@ class Store:
     def _transaction(self, guard: Guard, changes: Changes, write_id: str) -> _wire.Transaction:
         """Raises `TooLarge`; etcd itself would only say so after it got everything."""
         most = self._limits.max_operations - 1
-        if (count := len(changes.puts) + len(changes.deletes)) > most:
+        if (count := _operations(changes)) > most:
             raise TooLarge(
                 f"{count} documents do not fit into one transaction: apply at most {most} at once"
             )
@@ -164,8 +165,16 @@ class Store:
             self._layout.resource(key): self._codec.encode(resource)
             for key, resource in changes.puts.items()
         }
-        puts[self._layout.guard] = _guard.encode(guard, write_id)
         deletes = [self._layout.resource(key) for key in sorted(changes.deletes)]
+        for name, value in sorted(changes.records.items()):
+            if value is None:
+                deletes.append(self._layout.record(name))
+            else:
+                puts[self._layout.record(name)] = value
+        if changes.audit is not None:
+            entry = self._layout.audit_entry(time.time_ns() // 1_000_000, write_id)
+            puts[entry] = changes.audit
+        puts[self._layout.guard] = _guard.encode(guard, write_id)
         transaction = _wire.transaction(self._layout.guard, guard.revision, puts, deletes)
         if transaction.size > self._limits.max_bytes:
             raise TooLarge(
@@ -208,3 +217,8 @@ class Store:
         return await self.reflector.wait_until(
             lambda snapshot: snapshot.guard.revision != revision, deadline.left
         )
+
+
+def _operations(changes: Changes) -> int:
+    audit = changes.audit is not None
+    return len(changes.puts) + len(changes.deletes) + len(changes.records) + audit

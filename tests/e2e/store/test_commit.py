@@ -226,3 +226,29 @@ def annotated(size: int) -> Resource:
     document = credential("a").to_document(reveal=True)
     document["metadata"]["annotations"] = {"note": "x" * size}
     return type(credential("a")).model_validate(document)
+
+
+async def test_records_and_the_audit_entry_are_written_with_the_resources_or_not_at_all(
+    store: Store, shared_etcd: EtcdProcess, prefix: str
+) -> None:
+    changes = Changes(
+        {KEY_A: credential("a")}, records={"tokens/t1": b"hash"}, audit=b'{"actor": "t1"}'
+    )
+    revision = await store.commit(lambda _: changes)
+    assert store.snapshot.stored[KEY_A].revision == revision
+    assert store.snapshot.records["tokens/t1"].revision == revision
+    assert shared_etcd.ctl("get", "--prefix", f"{prefix}-audit/", "--print-value-only").strip() == (
+        '{"actor": "t1"}'
+    )
+    await store.commit(lambda _: Changes(records={"tokens/t1": None}, audit=b"{}"))
+    assert not store.snapshot.records
+    assert (
+        shared_etcd.ctl("get", "--prefix", f"{prefix}-audit/", "--keys-only").count("-audit/") == 2
+    )
+
+
+async def test_an_audit_entry_alone_writes_nothing(
+    store: Store, shared_etcd: EtcdProcess, prefix: str
+) -> None:
+    assert await store.commit(lambda _: Changes(audit=b"{}")) == 0
+    assert not shared_etcd.ctl("get", "--prefix", f"{prefix}-audit/", "--keys-only")

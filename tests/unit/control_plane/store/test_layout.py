@@ -43,3 +43,29 @@ def test_other_keys_name_no_resource(raw: bytes) -> None:
 def test_a_prefix_begins_with_a_slash_and_ends_without(prefix: str) -> None:
     with pytest.raises(ValueError, match="prefix"):
         Layout(prefix)
+
+
+def test_a_record_comes_back_and_is_in_the_range() -> None:
+    layout = Layout()
+    raw = layout.record("parked/proxies/menu-copy")
+    assert raw == b"/naru/v1/records/parked/proxies/menu-copy"
+    assert layout.record_name(raw) == "parked/proxies/menu-copy"
+    assert layout.key(raw) is None
+    assert layout.start <= raw < layout.end
+
+
+@pytest.mark.parametrize("name", ["", "tokens", "tokens/", "tokens/../guard", "a/b/c/d", "A/b"])
+def test_a_record_needs_a_family_and_a_name(name: str) -> None:
+    with pytest.raises(ValueError, match="not the name"):
+        Layout().record(name)
+    assert Layout().record_name(f"/naru/v1/records/{name}".encode()) is None
+
+
+def test_the_audit_trail_is_outside_of_the_range_and_in_the_order_of_time() -> None:
+    layout = Layout()
+    entries = [
+        layout.audit_entry(milliseconds, "ab") for milliseconds in (9, 10, 1_700_000_000_000)
+    ]
+    assert entries == sorted(entries)
+    assert not any(layout.start <= entry < layout.end for entry in entries)
+    assert all(entry.startswith(layout.audit) for entry in entries)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.resources import Key, Resource
-from control_plane.store import Snapshot, Tampered, _guard
+from control_plane.store import Snapshot, StoredRecord, Tampered, _guard
 from control_plane.store._layout import Layout
 from control_plane.store._records import (
     Alive,
@@ -361,3 +361,35 @@ def send(state: ReflectorState, etcd: Etcd, revisions: list[int], how: str) -> N
 def check(snapshot: Snapshot, etcd: Etcd) -> None:
     expected = etcd.states[snapshot.revision]
     assert content(snapshot) == {n: v for n, v in expected.items() if v != "tampered"}
+
+
+def test_records_are_followed_beside_the_resources() -> None:
+    etcd = Etcd()
+    etcd.write({"a": "1"})
+    etcd.records[LAYOUT.record("tokens/t1")] = Record(LAYOUT.record("tokens/t1"), b"one", 2, 2, 1)
+    state = synced(etcd)
+    assert dict(state.snapshot.family("tokens")) == {"t1": StoredRecord(b"one", 2)}
+    changed = Record(LAYOUT.record("tokens/t2"), b"two", 3, 3, 1)
+    snapshot = state.receive(Events((changed,)))
+    assert snapshot is not None
+    assert snapshot.records["tokens/t2"] == StoredRecord(b"two", 3)
+    assert snapshot.records.keys() == {"tokens/t1", "tokens/t2"}
+    assert snapshot.revision == 3
+    assert content(snapshot) == {"a": "1"}
+    snapshot = state.receive(Events((Deleted(LAYOUT.record("tokens/t1"), 4),)))
+    assert snapshot is not None
+    assert snapshot.records.keys() == {"tokens/t2"}
+
+
+def test_a_record_that_went_away_between_two_listings_is_gone() -> None:
+    etcd = Etcd()
+    raw = LAYOUT.record("tokens/t1")
+    etcd.records[raw] = Record(raw, b"one", 2, 2, 1)
+    etcd.revision = 2
+    state = synced(etcd)
+    del etcd.records[raw]
+    etcd.revision = 5
+    snapshot = listed(state, etcd)
+    assert snapshot is not None
+    assert not snapshot.records
+    assert listed(state, etcd) is None  # nothing new
