@@ -7,6 +7,7 @@ node has refused, is set aside, and its last good version takes its place, if it
 from __future__ import annotations
 
 from collections.abc import KeysView, Mapping
+from dataclasses import replace
 
 from control_plane.compile.errors import Denied, Unusable
 from control_plane.compile.listener import compile_listener
@@ -58,18 +59,17 @@ class Compiler:
         aside: Mapping[Key, Aside],
     ) -> tuple[Unit | None, Aside | None]:
         """The unit of a resource, or what stands in for it, and why."""
-        hold, found = holds.get(key), False
-        reason = hold.reason if hold is not None and hold.stands else ""
-        reason = reason or _below(resources[key], resources, aside)
+        hold = holds.get(key)
+        why = _held_back(key, hold, resources, aside)
         try:
-            if not reason:
+            if why is None:
                 return self._units.unit(key, resources), None
         except Denied as error:
-            return None, Aside(str(error), serving=False, found=True)
+            return None, Aside(str(error), serving=False)
         except Unusable as error:
-            reason, found = str(error), True
+            why = Aside(str(error), serving=False)
         unit = self._units.held(key, hold, resources)
-        return unit, Aside(reason, serving=unit is not None, found=found)
+        return unit, replace(why, serving=unit is not None)
 
     def _merged(
         self, units: Mapping[Key, Unit], aside: Mapping[Key, Aside]
@@ -90,11 +90,18 @@ class Compiler:
         return self._routes[1]
 
 
-def _below(
-    resource: Resource, resources: Mapping[Key, Resource], aside: Mapping[Key, Aside]
-) -> str:
-    """Why a resource cannot be taken because of one that it is made of; empty if it can."""
-    if not aside:
-        return ""
-    named = [key for key in sorted(reads(resource, resources)) if key in aside]
-    return f"{named[0]}, which it uses, is set aside: {aside[named[0]].reason}" if named else ""
+def _held_back(
+    key: Key,
+    hold: Hold | None,
+    resources: Mapping[Key, Resource],
+    aside: Mapping[Key, Aside],
+) -> Aside | None:
+    """Why a resource must not be taken: for its own sake, or that of one that it is made of."""
+    if hold is not None and hold.stands:
+        return Aside(hold.reason, serving=False, node=hold.node)
+    named = [k for k in sorted(reads(resources[key], resources)) if k in aside] if aside else []
+    if not named:
+        return None
+    below = aside[named[0]]
+    reason = f"{named[0]}, which it uses, is set aside: {below.reason}"
+    return Aside(reason, serving=False, node=below.node)

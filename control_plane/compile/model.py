@@ -75,7 +75,8 @@ class Hold:
     """A unit that is not to be compiled from what is stored now.
 
     Attributes:
-        reason: in whose words, and why.
+        reason: what happened, for people.
+        node: which node refused it, if one did.
         closure: what it is compiled from instead: the resources of its last good version. None: it
             has none, and is left out.
         stands: whether the reason concerns what is stored now. If not, the closure is only what to
@@ -83,20 +84,24 @@ class Hold:
     """
 
     reason: str
+    node: str = ""
     closure: Mapping[Key, Resource] | None = field(default=None, repr=False)
     stands: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """Why a unit is not what is stored; `serving`: its last good version is served instead.
+    """Why a unit is not what is stored.
 
-    `found`: by the compiler, just now.
+    Attributes:
+        reason: what happened, for people.
+        serving: whether its last good version is served instead.
+        node: which node refused it; empty if the compiler itself could not take it.
     """
 
     reason: str
     serving: bool
-    found: bool = False
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
