@@ -3,6 +3,7 @@
 `Store.commit` is the only way to write, `Store.reflector` the only way to read.
 """
 
+from control_plane.store._nodes import NodeKeys
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import (
     Conflict,
@@ -42,6 +43,7 @@ __all__ = [
     "Kek",
     "KekError",
     "Limits",
+    "NodeKeys",
     "OutcomeUnknown",
     "Reflector",
     "SealError",

@@ -4,16 +4,20 @@
 {prefix}/resources/{plural}/{name}   one resource, see `codec.py`
 {prefix}/records/{family}/{name}     a document of the product's own, see `Snapshot.records`
 {prefix}-audit/{milliseconds}-{id}   one write, by whom and why; never followed
+{prefix}-nodes/{node id}             where a node stands, under a lease; followed by itself
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from control_plane.resources import Key
 
+_LONGEST_ID: Final = 256
 _RECORD: Final = re.compile(r"[a-z]+(/[a-z0-9][a-z0-9._-]*){1,2}", re.ASCII)
 
 
@@ -63,6 +67,19 @@ class Layout:
     def audit_entry(self, milliseconds: int, write_id: str) -> bytes:
         """The key of an entry: in the order of time (Unix), and unique."""
         return self.audit + f"{milliseconds:013d}-{write_id}".encode()
+
+    @property
+    def nodes(self) -> tuple[bytes, bytes]:
+        """The range of the nodes' keys; it lies outside of the other."""
+        return f"{self.prefix}-nodes/".encode(), f"{self.prefix}-nodes0".encode()
+
+    def node(self, name: str) -> bytes:
+        """The key of a node. Its id may hold anything, and be of any length."""
+        escaped = quote(name, safe="", errors="surrogatepass")
+        if len(escaped) > _LONGEST_ID:
+            digest = hashlib.blake2b(escaped.encode(), digest_size=16).hexdigest()
+            escaped = f"{escaped[:_LONGEST_ID]}~{digest}"
+        return self.nodes[0] + escaped.encode()
 
     def short(self, raw: bytes) -> str:
         """A key for people: without the prefix."""

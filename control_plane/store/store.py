@@ -23,6 +23,7 @@ from control_plane.store import _guard, _wire
 from control_plane.store._client import EtcdClient, Outcome
 from control_plane.store._deadline import Deadline
 from control_plane.store._layout import Layout
+from control_plane.store._nodes import NodeKeys
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import Conflict, OutcomeUnknown, StoreUnavailable, TooLarge
 from control_plane.store.model import Changes, Guard, Snapshot
@@ -85,6 +86,10 @@ class Store:
     def snapshot(self) -> Snapshot:
         """The reflector's newest."""
         return self.reflector.snapshot
+
+    def nodes(self) -> NodeKeys:
+        """The nodes' keys, which are no part of the snapshot."""
+        return NodeKeys(self._client, self._layout, most=self._limits.max_operations)
 
     async def start(self) -> None:
         """Starts to follow etcd; does not wait for it."""

@@ -57,7 +57,7 @@ class DeltaSubscription(Subscription):
     ) -> Response | None:
         if table is None or self.sent:
             return None
-        gone = tuple(sorted(self.gone)[:MOST_RESOURCES]) if removals else ()
+        gone = tuple(sorted(self.gone - self.inherited)[:MOST_RESOURCES]) if removals else ()
         if not (self.due or gone or self._first_due):
             return None
         resources = self._batch(table)

@@ -14,14 +14,16 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryResponse,
 )
 from google.protobuf.message import DecodeError
+from google.protobuf.struct_pb2 import Struct
 
 from control_plane.xds.delta import DeltaRequest
 from control_plane.xds.errors import NoNode, NotAMessage, NoType
 from control_plane.xds.sotw import SotwRequest
-from control_plane.xds.stream import Node, Variant
+from control_plane.xds.stream import Node, Variant, Worker
 from control_plane.xds.subscription import Response
 
 _IDENTIFIER = "naru"
+MAX_WORKERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,18 @@ def _node(message: DiscoveryRequest | DeltaDiscoveryRequest) -> Node | None:
     if node.HasField("user_agent_build_version"):
         number = node.user_agent_build_version.version
         version = f"{number.major_number}.{number.minor_number}.{number.patch}"
-    return Node(node.id, node.cluster, "/".join(filter(None, (node.user_agent_name, version))))
+    agent = "/".join(filter(None, (node.user_agent_name, version)))
+    return Node(node.id, node.cluster, agent, _workers(node.metadata))
+
+
+def _workers(metadata: Struct) -> tuple[Worker, ...] | None:
+    """The workers in `{"naru": {"ext_proc": [{"id": …, "path": …}]}}`; see `workers.py`."""
+    ours = metadata.fields["naru"].struct_value if "naru" in metadata.fields else Struct()
+    if "ext_proc" not in ours.fields:
+        return None
+    each = (item.struct_value.fields for item in ours.fields["ext_proc"].list_value.values)
+    found = [Worker(one["id"].string_value, one["path"].string_value) for one in each]
+    return tuple(worker for worker in found[:MAX_WORKERS] if worker.path)
 
 
 def _write_sotw(response: Response) -> bytes:

@@ -39,6 +39,17 @@ class Retention:
     def add(self, generation: int, resources: Resources) -> None:
         self._generations[generation] = resources
 
+    @property
+    def generations(self) -> Iterable[int]:
+        return self._generations.keys()
+
+    def outlive(self, resources: Resources, now: float) -> None:
+        """What never became a generation, but lingers as if it had been one."""
+        for type_url in filter(is_additive, resources):
+            entries = self._lingering.setdefault(type_url, {})
+            for name in self._unnamed(type_url, resources[type_url]):
+                entries[name] = _Lingering(resources[type_url][name], now + self._linger)
+
     def spoil(self, generation: int) -> None:
         """A generation that was refused: its names go as soon as nobody holds it."""
         self._spoiled.add(generation)
@@ -53,10 +64,7 @@ class Retention:
         for generation, resources in dropped.items():
             if generation in self._spoiled:
                 continue
-            for type_url in filter(is_additive, resources):
-                entries = self._lingering.setdefault(type_url, {})
-                for name in self._unnamed(type_url, resources[type_url]):
-                    entries[name] = _Lingering(resources[type_url][name], now + self._linger)
+            self.outlive(resources, now)
         spoiled = self._spoiled & released
         self._spoiled -= spoiled
         return bool(spoiled)
