@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing
-from itertools import batched
 from typing import Final
 
 from control_plane.store import _wire
@@ -53,6 +52,7 @@ class NodeKeys:
         self._page_size = page_size
         self._state = NodesState()
         self._lease: int | None = None
+        self._delay = FIRST_DELAY
         self.written = 0
         """Bytes of keys and values put so far."""
 
@@ -64,8 +64,9 @@ class NodeKeys:
         """
         new = self._lease is None
         lease = await self._leased()
-        for part in _parts(list(values.items()), self._most):
-            puts = {self._layout.node(node): value for node, value in part}
+        keys = [(self._layout.node(node), value) for node, value in values.items()]
+        for first in range(0, len(keys), self._most):
+            puts = dict(keys[first : first + self._most])
             try:
                 await self._client.send(_wire.leased_puts(puts, lease), CALL_TIMEOUT)
             except StoreError:
@@ -108,22 +109,59 @@ class NodeKeys:
 
         `stands` is told when etcd is followed, and when it is not any more.
         """
-        delay = FIRST_DELAY
+        self._delay = FIRST_DELAY
         while True:
-            endpoint, standing = self._client.endpoint, False
+            endpoint = self._client.endpoint
             try:
-                async for standing in self._followed(changed):
-                    delay = FIRST_DELAY
-                    stands(standing)
+                await self._follow(changed, stands)
             except ListExpired:
                 pass
-            except StoreError as error:
+            except StoreError as error:  # the reflector says it loudly
                 log.debug("the nodes are not followed: %s", error.message)
+                self._client.rotate(endpoint)
+            except Exception:  # a dead follower would be a silent one
+                log.exception("following the nodes failed")
                 self._client.rotate(endpoint)
             stands(False)
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 # grpc.aio swallows a cancellation that comes while it prepares a call
                 raise asyncio.CancelledError
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
-            delay = min(delay * 2, LONGEST_DELAY)
+            await asyncio.sleep(self._delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            self._delay = min(self._delay * 2, LONGEST_DELAY)
+
+    async def _follow(
+        self, changed: Callable[[Changed], None], stands: Callable[[bool], None]
+    ) -> None:
+        await self._client.ready(self._silence)
+        if self._state.position is None:
+            changed(await self._list())
+        start, end = self._layout.nodes
+        position = self._state.position
+        assert position is not None
+        async with aclosing(self._client.watch(start, end, position, self._silence)) as messages:
+            async for message in messages:
+                if news := self._state.receive(message):
+                    changed(news)
+                if self._state.position is None:
+                    return
+                if isinstance(message, Created):
+                    self._delay = FIRST_DELAY
+                    stands(True)
+
+    async def _list(self) -> Changed:
+        (start, end), revision = self._layout.nodes, 0
+        records: list[Record] = []
+        while True:
+            page = await self._client.page(start, end, revision, self._page_size, CALL_TIMEOUT)
+            records += page.records
+            revision = page.revision
+            if not page.more or not page.records:
+                return self._state.listed(page.cluster, revision, records)
+            start = page.records[-1].key + b"\0"
+
+    async def _leased(self) -> int:
+        if self._lease is None:
+            await self._client.ready(CALL_TIMEOUT)
+            self._lease = await self._client.grant(TTL, CALL_TIMEOUT)
+        return self._lease
