@@ -18,7 +18,8 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from control_plane.store import StoreError
-from control_plane.xds import Hub, Report, decode_report, encode_report
+from control_plane.xds import Hub, Report
+from control_plane.xds.report import decode, encode
 
 log = logging.getLogger("naru.nodes")
 
@@ -76,7 +77,7 @@ class Nodes:
         """What etcd has now."""
         told: dict[str, Report | None] = {}
         for key, value in values.items():
-            report = decode_report(value) if value is not None else None
+            report = decode(value) if value is not None else None
             name = self._named.pop(key, None) if report is None else report.node
             if name is None:
                 continue
@@ -90,8 +91,8 @@ class Nodes:
     def _owned(self, name: str, report: Report | None) -> bool:
         """Whose a node is; whether that is of interest to the hub."""
         if report is None or report.replica == self._hub.replica:
-            if self._yielded.pop(name, None) is not None and report is None:
-                self._dirty.add(name)
+            if self._yielded.pop(name, None) is not None:
+                self._dirty.add(name)  # what happened meanwhile was not written
                 self._wake.set()
             return self._elsewhere.pop(name, None) is not None
         self._elsewhere[name] = report
@@ -179,7 +180,7 @@ class Nodes:
     async def _write(self, reports: Mapping[str, Report]) -> None:
         if not reports:
             return
-        values = {name: encode_report(self._redacted(report)) for name, report in reports.items()}
+        values = {name: encode(self._redacted(report)) for name, report in reports.items()}
         if not await self._keys.put(values):
             self._lost()
         self._written.update(reports)

@@ -7,8 +7,6 @@ from control_plane.xds.errors import BadRequest, XdsError
 from control_plane.xds.hub import Hub
 from control_plane.xds.ledger import Ledger, NodeRevision, NodeStatus, RevisionStatus
 from control_plane.xds.report import Report, TypeStatus
-from control_plane.xds.report import decode as decode_report
-from control_plane.xds.report import encode as encode_report
 from control_plane.xds.server import SERVER_OPTIONS
 from control_plane.xds.switch import Refusal
 
@@ -24,6 +22,4 @@ __all__ = [
     "RevisionStatus",
     "TypeStatus",
     "XdsError",
-    "decode_report",
-    "encode_report",
 ]

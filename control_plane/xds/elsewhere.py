@@ -58,6 +58,13 @@ class Elsewhere:
         """The revisions whose routes anybody there may be using."""
         return frozenset().union(*(report.holds for report in self._reports.values()))
 
+    def proves(self, revision: int) -> bool:
+        """Whether an Envoy there uses the routes that this move has brought."""
+        return any(
+            report.routed and _move(report) == self._move and revision in report.holds
+            for report in self._reports.values()
+        )
+
     def give_up(self) -> None:
         """Patience is over."""
         self._silent |= self._owing
@@ -80,14 +87,17 @@ class Elsewhere:
 
     def _judge(self, node: str, report: Report) -> None:
         ahead = (report.added, report.turn) > self._move[:2]
-        same = (report.added, report.turn, report.back) == self._move
+        same = _move(report) == self._move
         there = same and (self._phase == "adding" or report.routed)
         if there or ahead:
             self._silent.discard(node)
         _mark(self._ahead, node, ahead and not report.silent)
-        # Old routes are still served here, and going back needs nothing new: then ahead is enough.
-        enough = ahead and (self._phase == "routing" or self._move.back)
+        enough = ahead and self._phase == "routing"  # it had what these routes name before
         _mark(self._owing, node, not (there or enough or report.silent))
+
+
+def _move(report: Report) -> Move:
+    return Move(report.added, report.turn, report.back)
 
 
 def _mark(nodes: set[str], node: str, holds: bool) -> None:

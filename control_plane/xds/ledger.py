@@ -229,7 +229,7 @@ class Ledger:
         """
         if any(s.error or is_pending(s, self._serving) for s in stream.subscriptions.values()):
             return False
-        if self._still_starts(stream):
+        if not self._serving.routed or self._still_starts(stream):
             return False
         record, revision = self._records[stream.node.id], self._serving.revision
         before, record.applied[number] = record.applied[number], revision

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from control_plane.compile.model import ENDPOINT, Compiled, XdsResource
+from control_plane.compile.model import ENDPOINT, PLAN, SECRET, Compiled, XdsResource
 from control_plane.xds.elsewhere import Elsewhere, Move, Phase
 from control_plane.xds.report import Report
 from control_plane.xds.retention import Retention
@@ -100,6 +100,7 @@ class Switch:
         old = self.elsewhere.holds
         self.elsewhere.hear(node, report)
         self._released |= not old <= self.elsewhere.holds
+        self._prove_elsewhere()
 
     def serve_beside(self, endpoints: Mapping[str, XdsResource]) -> None:
         """Endpoints that are served beside those of the target, whichever that is."""
@@ -159,14 +160,19 @@ class Switch:
         return False
 
     def _is_passed(self) -> bool:
-        moving = self.phase == "adding" and not (self._restoring or self._refused)
-        return moving and self._next is not None and self.elsewhere.passed
+        moving = self.phase == "adding" and not self._refused
+        idle = not self._progress  # who joins then must get the newest: others may be using it
+        return moving and self._next is not None and (self.elsewhere.passed or idle)
 
     def _skip(self, now: float) -> Serving:
-        """Others are further. Some may have moved their routes all the same, so what this move
-        brought lingers."""
+        """Others are further. Some may have moved their routes all the same, if nobody here owed
+        anything any more: then what this move brought lingers. Else it could be refused still, and
+        the next one for its sake; with nobody here, those elsewhere need no more than plans."""
         assert self._next is not None
-        self._retention.outlive(self.target.resources, now)
+        if not self._owing["adding"]:
+            brought = self.target.resources
+            types = brought if self._progress else brought.keys() & {PLAN, SECRET}
+            self._retention.outlive({t: brought[t] for t in types}, now)
         target, self._next = self._next, None
         return self._begin(target, now)
 
@@ -200,6 +206,7 @@ class Switch:
         self.elsewhere.enter(self.phase, self.move)
         for progress in self._progress.values():
             self._prove(progress)
+        self._prove_elsewhere()
 
     def _rest(self, now: float) -> Serving | None:
         if self._next is not None:
@@ -219,14 +226,22 @@ class Switch:
         if self.phase != "settled" or self._refused:
             return
         if progress.confirmed == self.serving.stamp.generation:
-            self._proven, self.last_good, self._hoped = True, self.target, 0
-            self._trusted = self.serving.stamp.generation
+            self._is_good()
+
+    def _prove_elsewhere(self) -> None:
+        if self.phase == "settled" and not (self._refused or self._proven):
+            if self.elsewhere.proves(self.target.revision):
+                self._is_good()
+
+    def _is_good(self) -> None:
+        self._proven, self.last_good, self._hoped = True, self.target, 0
+        self._trusted = self.serving.stamp.generation
 
     def _spoil_routes(self) -> None:
         """The target is refused: if its routes are served, what only they name must not linger."""
         if self.serving.revision == self.target.revision:
             self._spoiled = self.serving.stamp.generation
-            self._retention.spoil(self._spoiled)
+            self._retention.spoil(self._spoiled, self._good())
 
     def _withdraw_routes(self) -> None:
         """Routes that nobody has used yet are not given to newcomers while the next ones come.
@@ -238,9 +253,12 @@ class Switch:
         known = generation == self._trusted or generation in self._held()
         if known or not self.serving.routed:
             return
-        self._retention.spoil(generation)
+        self._retention.spoil(generation, self._good())
         additive = {t: table for t, table in tables.items() if is_additive(t)}
         self.serving = replace(self.serving, tables=additive, routed=False)
+
+    def _good(self) -> Mapping[str, Mapping[str, XdsResource]]:
+        return self.last_good.resources if self.last_good is not None else {}
 
     def _held(self) -> frozenset[int]:
         return frozenset().union(*(progress.held for progress in self._progress.values()))
