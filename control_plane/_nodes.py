@@ -98,8 +98,12 @@ class Nodes:
         self._elsewhere[name] = report
         self._absent.pop(name, None)
         self._written.pop(name, None)
-        if newest := self._hub.newest_stream(name):
+        newest = self._hub.newest_stream(name)
+        if newest and self._complete:
             self._yielded[name] = newest
+        elif newest:  # what lay there when this replica started, its node has left by now
+            self._dirty.add(name)
+            self._wake.set()
         return True
 
     def _stands(self, standing: bool) -> None:

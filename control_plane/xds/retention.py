@@ -76,7 +76,7 @@ class Retention:
         What is named again lingers on: the generation that names it may be refused, and go at once.
         """
         dropped = False
-        for type_url, entries in self._lingering.items():
+        for entries in self._lingering.values():
             gone = {name for name, entry in entries.items() if entry.until <= now}
             for name in gone:
                 del entries[name]

@@ -229,9 +229,10 @@ class Switch:
             self._is_good()
 
     def _prove_elsewhere(self) -> None:
-        if self.phase == "settled" and not (self._refused or self._proven):
-            if self.elsewhere.proves(self.target.revision):
-                self._is_good()
+        if self.phase != "settled" or self._refused or self._proven:
+            return
+        if self.elsewhere.proves(self.target.revision):
+            self._is_good()
 
     def _is_good(self) -> None:
         self._proven, self.last_good, self._hoped = True, self.target, 0

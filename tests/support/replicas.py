@@ -142,12 +142,12 @@ def replicas(
         ways = {name: network.way(running[index].xds) for name, index in at.items()}
         found = Replicas(root, etcd, running, network, ways, gateway, admin)
         for name in names:
-            command = ("ext-proc", "--socket", str(root / f"{name}.sock"), "--node-id", name)
-            found.processes[name] = stack.enter_context(_role(found, name, *command))
+            worker = ("ext-proc", "--socket", str(root / f"{name}.sock"), "--node-id", name)
+            found.processes[name] = stack.enter_context(_role(found, name, *worker))
         sockets = ",".join(str(root / f"{name}.sock") for name in names)
+        beside = ("--ext-proc-sockets", sockets, "--ext-proc-ids", ",".join(names))
         command = ("envoy", "--concurrency", "1", "--node-id", "envoy")
-        command += ("--ext-proc-sockets", sockets, "--ext-proc-ids", ",".join(names))
-        found.processes["envoy"] = stack.enter_context(_role(found, "envoy", *command))
+        found.processes["envoy"] = stack.enter_context(_role(found, "envoy", *command, *beside))
         wait_for(lambda: found.connected() >= {"envoy", *names}, 40, "all nodes")
         yield found
 

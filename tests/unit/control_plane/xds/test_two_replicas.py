@@ -12,7 +12,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from control_plane.compile.model import CLUSTER, PLAN, ROUTE
+from control_plane.compile.model import CLUSTER, PLAN, ROUTE, TYPES, Compiled
 from control_plane.xds.core import Core
 from control_plane.xds.report import Report, decode, encode
 from tests.unit.control_plane.xds._clients import Client, EnvoyClient, WorkerClient, proxies
@@ -42,7 +42,7 @@ class Replica:
     def __init__(self, name: str, etcd: Etcd) -> None:
         self.core = Core(linger=LINGER, patience=PATIENCE, replica=name)
         self.core.expect_reports()
-        self.name, self.etcd, self.heard, self.known = name, etcd, 0, 0
+        self.name, self.etcd, self.heard, self.known = name, etcd, -1, 0
         self.elsewhere: dict[str, Report] = {}
         self.written: dict[str, Report] = {}
         self.yielded: dict[str, int] = {}
@@ -67,16 +67,19 @@ class Replica:
         return count
 
     def hear(self, most: int, now: float) -> int:
-        """Takes the next changes of etcd."""
-        news = self.etcd.log[self.heard : self.heard + most]
-        self.heard += len(news)
+        """Takes the next changes of etcd; the first time, all that is there."""
+        log = self.etcd.log
+        if first := self.heard < 0:
+            self.heard = len(log)
+        news = list(self.etcd.values.items()) if first else log[self.heard : self.heard + most]
+        self.heard += 0 if first else len(news)
         for node, value in news:
-            self._hear(node, decode(value) if value is not None else None, now)
+            self._hear(node, decode(value) if value is not None else None, now, first)
         complete = self.heard == len(self.etcd.log)
         self.core.hear({}, now, complete=complete)
-        return len(news)
+        return len(news) + first
 
-    def _hear(self, node: str, report: Report | None, now: float) -> None:
+    def _hear(self, node: str, report: Report | None, now: float, first: bool) -> None:
         here = self.core.ledger.streams(node)
         if report is not None and report.replica == self.name:
             gone = None if report.connected or here else report
@@ -86,7 +89,10 @@ class Replica:
             return
         if report is not None:
             self.written.pop(node, None)
-            self.yielded[node] = max(here, default=0)
+            if here and first:
+                self.dirty.add(node)
+            else:
+                self.yielded[node] = max(here, default=0)
         self.core.hear({node: report}, now, complete=False)
 
 
@@ -97,6 +103,8 @@ class TwoReplicas(RuleBasedStateMachine):
         self.replicas = [Replica(name, self.etcd) for name in ("one", "two")]
         self.clients: list[Client] = []
         self.at: dict[Client, Replica] = {}
+        self.away: list[tuple[Client, int]] = []
+        self.restarts = self.joined = 0
         self.now, self.revision, self.good = 0.0, 0, True
         self.newest = proxies(0)
         self.ready: set[Client] = set()
@@ -118,7 +126,9 @@ class TwoReplicas(RuleBasedStateMachine):
         self.revision += 1
         broken = [f"{wirings[0]}!"] if bad and wirings else []
         self.good = not broken
-        self.newest = proxies(self.revision, *wirings, *broken, edit=edit, bad=broken)
+        found = proxies(self.revision, *wirings, *broken, edit=edit, bad=broken)
+        every = {type_url: found.resources.get(type_url, {}) for type_url in TYPES}
+        self.newest = Compiled(self.revision, every)
 
     @rule(index=st.sampled_from([0, 1]))
     def take(self, index: int) -> None:
@@ -129,16 +139,22 @@ class TwoReplicas(RuleBasedStateMachine):
             replica.known = self.revision
             replica.core.set_target(self.newest, self.now)
 
-    @precondition(lambda self: len(self.clients) < 4)
+    @precondition(lambda self: len(self.clients) + len(self.away) < 4)
     @rule(kind=st.sampled_from(["envoy", "worker"]), index=st.sampled_from([0, 1]))
     def join(self, kind: str, index: int) -> None:
-        replica, name = self.replicas[index], f"node-{len(self.clients)}"
+        if self.restarts:
+            self.drain()  # a new replica cannot know old routes that an Envoy still uses
+        self.joined += 1
+        replica, name = self.replicas[index], f"node-{self.joined}"
         self.compile(replica)  # a replica that lags behind etcd cannot give what it has not
         make = WorkerClient if kind == "worker" else EnvoyClient
         client: Client = make(replica.core, name, "delta")
         client.now = self.now
         self.clients.append(client)
         self.at[client] = replica
+        replica.publish()  # nobody can wait for one that he has not heard of
+        for each in self.replicas:
+            each.hear(100, self.now)
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
@@ -154,6 +170,34 @@ class TwoReplicas(RuleBasedStateMachine):
         new.publish()
         self.returned.add(client)
 
+    @rule(index=st.sampled_from([0, 1]))
+    def restart(self, index: int) -> None:
+        """A replica dies, and another takes its place; its clients come back one by one."""
+        self.restarts += 1
+        old, new = self.replicas[index], Replica(f"new-{self.restarts}", self.etcd)
+        self.replicas[index] = new
+        lost = [client for client in self.clients if self.at[client] is old]
+        self.clients = [client for client in self.clients if client not in lost]
+        for client in lost:
+            if isinstance(client, WorkerClient) and client not in self.ready:
+                self.etcd.put(client.node.id, None)  # it has never served anything: it dies, too
+            else:
+                self.away.append((client, index))
+
+    @precondition(lambda self: self.away)
+    @rule(data=st.data())
+    def come_back(self, data: st.DataObject) -> None:
+        self._come_back(data.draw(st.sampled_from(self.away)))
+
+    def _come_back(self, away: tuple[Client, int]) -> None:
+        self.away.remove(away)
+        client, replica = away[0], self.replicas[away[1]]
+        self.compile(replica)
+        client.core, client.now = replica.core, self.now
+        self.clients.append(client)
+        self.at[client] = replica
+        client.join()
+
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
     def deliver(self, data: st.DataObject) -> None:
@@ -163,6 +207,17 @@ class TwoReplicas(RuleBasedStateMachine):
     @rule(data=st.data())
     def answer(self, data: st.DataObject) -> None:
         self._answer(data.draw(st.sampled_from([c for c in self.clients if c.inbox])))
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def follow(self, data: st.DataObject) -> None:
+        """One client goes as far as its replica lets it."""
+        client = data.draw(st.sampled_from(self.clients))
+        self.compile(self.at[client])
+        while client.deliver():
+            while client.inbox:
+                self._answer(client)
+                self.every_worker_has_the_plans_in_use()
 
     @rule(index=st.sampled_from([0, 1]))
     def publish(self, index: int) -> None:
@@ -177,6 +232,8 @@ class TwoReplicas(RuleBasedStateMachine):
         """Everybody answers, and everything is heard: both replicas come to the same."""
         for replica in self.replicas:
             self.compile(replica)
+        while self.away:
+            self._come_back(self.away[0])
         for _ in range(200):
             if not self._exchange():
                 break
@@ -206,13 +263,14 @@ class TwoReplicas(RuleBasedStateMachine):
 
     @invariant()
     def every_worker_has_the_plans_in_use(self) -> None:
+        clients = [*self.clients, *(client for client, _ in self.away)]
         needed = {
             name: envoy.node.id
-            for envoy in self.clients
+            for envoy in clients
             if isinstance(envoy, EnvoyClient)
             for name in envoy.needs()
         }
-        for client in self.clients:
+        for client in clients:
             if isinstance(client, WorkerClient) and client in self.ready:
                 missing = needed.keys() - client.names(PLAN)
                 assert not missing, f"{client.node.id} lacks {missing}, in use at {needed}"
