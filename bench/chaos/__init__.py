@@ -11,6 +11,6 @@ the second, so that no move can be right at one replica alone. What must hold:
 - in the end every node has what etcd has, at both replicas' word and by Envoy's own.
 """
 
-from bench.chaos.run import Outcome, run
+from bench.chaos._run import Outcome, run
 
 __all__ = ["Outcome", "run"]

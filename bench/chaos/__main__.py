@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.chaos.run import run
+from bench.chaos._run import run
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import httpx
 import yaml
 
-from bench.chaos.echo import Echo
+from bench.chaos._echo import Echo
 from tests.support.gateway import document
 
 

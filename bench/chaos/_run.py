@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import httpx
 
-from bench.chaos.calls import Callers
-from bench.chaos.echo import Echo, echoing
-from bench.chaos.edits import Writer
-from bench.chaos.fleet import NODES, Fleet, fleet
+from bench.chaos._calls import Callers
+from bench.chaos._echo import Echo, echoing
+from bench.chaos._edits import Writer
+from bench.chaos._fleet import NODES, Fleet, fleet
 from control_plane.compile import Compiler, GatewaySettings
 from control_plane.store import Sealer, Snapshot, Store, kek_from_file
 from tests.support.gateway import wait_for
