@@ -102,6 +102,13 @@ class Subscription(ABC):
         """The type is served for the first time; the client may have kept names of earlier days."""
         self.touch(table.resources.keys() | self.has.keys(), table)
 
+    def repeat(self, names: Iterable[str], table: Table) -> None:
+        """The client needs these once more, as far as it asks for them: what names them changed."""
+        again = names if self.wildcard else self.names.intersection(names)
+        self._doubt(again)
+        for name in again:
+            self._look(name, table)
+
     def settle(self, stamp: Stamp) -> None:
         """Nothing had to be sent for `stamp`: what the client has is what it would have got."""
         if self.has:
