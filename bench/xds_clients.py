@@ -52,14 +52,14 @@ def main() -> None:
     if profile:
         profile.disable()
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
-    print(json.dumps(result, indent=2))  # noqa: T201 - that is what it is for
+    print(json.dumps(result, indent=2))
 
 
 async def crowd(clients: int, port: int) -> None:
     """The child: answers each line of its input with what it has received so far."""
     async with Crowd(clients, port) as them:
         while await asyncio.to_thread(sys.stdin.readline):
-            print(them.received, flush=True)  # noqa: T201 - read by the parent
+            print(them.received, flush=True)
 
 
 def proxies(count: int, edit: int = 0) -> Iterable[XdsResource]:

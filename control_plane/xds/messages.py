@@ -94,7 +94,7 @@ def _names(names: Collection[str]) -> frozenset[str]:
     """Counted before anything is made of them."""
     if len(names) > MAX_NAMES:
         raise TooMuch("names of a type", MAX_NAMES)
-    if any(len(name) > MAX_TEXT for name in names):
+    if max(map(len, names), default=0) > MAX_TEXT:
         raise TooMuch("characters in a name", MAX_TEXT)
     return frozenset(names)
 

@@ -46,7 +46,7 @@ class EnvoyLike:
         """Until it is cancelled; connects anew whenever the stream ends."""
         async with grpc.aio.insecure_channel(self._target, options=_OPTIONS) as channel:
             while True:
-                call = channel.stream_stream(f"/{SERVICE}/DeltaAggregatedResources")(
+                call: Any = channel.stream_stream(f"/{SERVICE}/DeltaAggregatedResources")(
                     wait_for_ready=True
                 )
                 try:
