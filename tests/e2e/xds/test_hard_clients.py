@@ -25,7 +25,7 @@ from control_plane.xds.server import SERVICE
 from control_plane.xds.stream import Variant
 from tests.e2e.xds import _world as world
 from tests.e2e.xds.conftest import APPLIED, Fleet
-from tests.support.xds_clients import Crowd
+from tests.support.xds_clients import Crowd, EnvoyLike
 
 pytestmark = pytest.mark.anyio
 MIB = 1024 * 1024
@@ -65,7 +65,7 @@ class Talk:
 async def talk(fleet: Fleet, variant: Variant = "delta") -> AsyncIterator[Talk]:
     options = (("grpc.use_local_subchannel_pool", 1),)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{fleet.port}", options) as channel:
-        call = channel.stream_stream(f"/{SERVICE}/{METHODS[variant]}")()
+        call: Any = channel.stream_stream(f"/{SERVICE}/{METHODS[variant]}")()
         yield Talk(call)
         call.cancel()
 
@@ -109,7 +109,7 @@ async def test_a_client_that_acknowledges_but_does_not_read(fleet: Fleet) -> Non
                 for each in (deaf, *(other for other, _ in others)):
                     await each.ack(f"{revision - 1:x}")
                 await asyncio.sleep(0)
-        seen = []
+        seen: list[int] = []
         while not seen or seen[-1] < 201:
             heard = await deaf.hear()
             seen.append(int(heard.resources[0].version))
@@ -229,12 +229,14 @@ async def test_five_hundred_at_once(fleet: Fleet) -> None:
         await _all_have(fleet, 2)
         assert crowd.received == before
         await fleet.apply(3, *resources(names))
-        with anyio.fail_after(APPLIED):
-            while any(client.cache[CLUSTER].keys() != set(names) for client in crowd.clients):
-                await anyio.sleep(0.05)  # until what nobody names any more is gone
-    versions = {tuple(sorted(client.cache[CLUSTER].items())) for client in crowd.clients}
-    assert len(versions) == 1
-    assert all(client.cache[ENDPOINT].keys() == set(names) for client in crowd.clients)
+        with anyio.fail_after(APPLIED):  # until what nobody names any more is gone
+            while not all(_has(client, names) for client in crowd.clients):  # noqa: ASYNC110
+                await anyio.sleep(0.05)
+    assert len({tuple(sorted(client.cache[CLUSTER].items())) for client in crowd.clients}) == 1
+
+
+def _has(client: EnvoyLike, names: list[str]) -> bool:
+    return all(sorted(client.cache[t]) == sorted(names) for t in (CLUSTER, ENDPOINT))
 
 
 async def _all_have(fleet: Fleet, revision: int) -> None:
