@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
@@ -33,6 +34,7 @@ from control_plane.api import (
     load_or_create_token,
 )
 from control_plane.compile import Compiler
+from control_plane.resources.addresses import AddressPolicy, Place
 from control_plane.settings import Address, Settings, SettingsError
 from control_plane.store import (
     KekError,
@@ -126,7 +128,16 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         await server.start()
         stack.push_async_callback(server.stop, _LAST_WORDS)
         app = create_app(
-            State(store, store.reflector, compilation, hub, state_token, metrics, settings.limits)
+            State(
+                store,
+                store.reflector,
+                compilation,
+                hub,
+                state_token,
+                metrics,
+                settings.limits,
+                _addresses(settings, Address(*listening.getsockname()[:2]), xds),
+            )
         )
         web = _Web(_web_config(app, settings))
         serving = _watched(web.serve(sockets=[listening]), failed, "the API")
@@ -189,6 +200,27 @@ def _token(settings: Settings) -> AdminToken:
         return load_or_create_token(settings.admin_token_file)
     except TokenError as error:
         raise StartError(f"NARU_ADMIN_TOKEN_FILE: {error}") from error
+
+
+def _addresses(settings: Settings, *bound: Address) -> AddressPolicy:
+    """Where upstreams may point, as this machine sees it: with its addresses and real ports.
+
+    What is compiled knows only the settings, so that every replica compiles the same.
+    """
+    policy = settings.addresses
+    own = (*policy.own, *(Place.parse(str(address)) for address in bound))
+    return dataclasses.replace(policy, own=own, is_local=_is_local)
+
+
+def _is_local(host: str) -> bool:
+    """Whether an address is one of this machine's: only such a one can be bound."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except OSError:
+        return False
+    return True
 
 
 def _open(settings: Settings, sealer: Sealer) -> Store:

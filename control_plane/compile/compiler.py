@@ -69,7 +69,7 @@ class Compiler:
         read = tuple((k, resources[k]) for k in (key, *sorted(_reads(resource, resources))))
         match resource:
             case Upstream():
-                return _Part(read, compile_upstream(resource))
+                return _Part(read, compile_upstream(resource, self._settings))
             case Proxy():
                 return self._compile_proxy(resource, resources, read)
             case _:
@@ -78,7 +78,7 @@ class Compiler:
     def _compile_proxy(self, proxy: Proxy, resources: Mapping[Key, Resource], read: _Read) -> _Part:
         target = target_of(proxy, resources)
         if target.is_injected_by_cluster:
-            own = compile_upstream(target.upstream, target.credential)
+            own = compile_upstream(target.upstream, self._settings, target.credential)
         else:
             own = ()
         cluster = _cluster_in(own or self._parts[target.upstream.key].resources)

@@ -77,6 +77,7 @@ def role_environment(layout: Layout, settings: UpSettings) -> dict[str, str]:
         "NARU_XDS_ADDRESS": str(layout.at["xds"]),
         "NARU_ENVOY_ADMIN_ADDRESS": str(layout.at["envoy_admin"]),
         "NARU_ETCD_ENDPOINTS": str(layout.at["etcd"]),
+        "NARU_OWN_ADDRESSES": f"{layout.at['etcd_peer']},{settings.own}",
         "NARU_ADMIN_TOKEN_FILE": str(layout.admin_token_file),
         "NARU_EXT_PROC_SOCKETS": ",".join(map(str, layout.sockets)),
     }

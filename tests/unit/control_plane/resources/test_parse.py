@@ -11,7 +11,7 @@ from control_plane.resources import KINDS, Credential, InvalidResource, Upstream
 TEMPLATE = {"messages": [{"role": "user", "content": "{{ dish }}"}]}
 PROXY = {"upstreams": [{"name": "menu-writer"}]}
 UPSTREAM = {"dialect": "openai", "url": "http://127.0.0.1:9000/v1"}
-CREDENTIAL = {"type": "bearer", "secret": "canary-secret"}
+CREDENTIAL = {"type": "bearer", "secret": "canary-secret", "allowedHosts": ["127.0.0.1"]}
 SPECS = {"Template": TEMPLATE, "Proxy": PROXY, "Upstream": UPSTREAM, "Credential": CREDENTIAL}
 
 
