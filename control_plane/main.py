@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import os
 import signal
@@ -24,6 +23,7 @@ import grpc.aio
 import uvicorn
 from fastapi import FastAPI
 
+from control_plane._local import seen_from_here
 from control_plane._loop import CompileLoop
 from control_plane.api import (
     AdminToken,
@@ -34,7 +34,7 @@ from control_plane.api import (
     load_or_create_token,
 )
 from control_plane.compile import Compiler
-from control_plane.resources.addresses import AddressPolicy, Place
+from control_plane.isolate import EnvoyValidator, Isolation, Warden
 from control_plane.settings import Address, Settings, SettingsError
 from control_plane.store import (
     KekError,
@@ -117,14 +117,22 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     sealer = _sealer(settings)
     state_token = _token(settings)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    metrics, hub = Metrics(), Hub()
-    compilation = CompileLoop(lambda: Compiler(settings.gateway), hub, metrics.compiled)
+    metrics, hub = Metrics(), Hub(examined=True)
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
+        api = Address(*listening.getsockname()[:2])
         server, xds = _ads(hub, settings.xds)
         store = await stack.enter_async_context(_open(settings, sealer))
-        compiling = compilation.run(store.reflector.subscribe())
-        stack.push_async_callback(_ended, _watched(compiling, failed, "the compile loop"))
+        isolation = Isolation(store.codec, store.commit, _validator(settings))
+        compilation = CompileLoop(
+            lambda: Compiler(settings.gateway), hub, metrics.compiled, isolation
+        )
+        warden = Warden(hub, isolation, compilation, lambda: store.snapshot)
+        for name, work in (
+            ("the compile loop", compilation.run(store.reflector.subscribe())),
+            ("the isolation of what nodes refuse", warden.run()),
+        ):
+            stack.push_async_callback(_ended, _watched(work, failed, name))
         await server.start()
         stack.push_async_callback(server.stop, _LAST_WORDS)
         app = create_app(
@@ -136,15 +144,14 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 state_token,
                 metrics,
                 settings.limits,
-                _addresses(settings, Address(*listening.getsockname()[:2]), xds),
+                seen_from_here(settings.addresses, (api, xds)),
             )
         )
         web = _Web(_web_config(app, settings))
         serving = _watched(web.serve(sockets=[listening]), failed, "the API")
         stack.push_async_callback(web.stop, serving)
         stack.callback(failed.cancel)
-        host, port = listening.getsockname()[:2]
-        yield Running(Address(host, port), xds, failed)
+        yield Running(api, xds, failed)
 
 
 class _Web(uvicorn.Server):
@@ -202,25 +209,9 @@ def _token(settings: Settings) -> AdminToken:
         raise StartError(f"NARU_ADMIN_TOKEN_FILE: {error}") from error
 
 
-def _addresses(settings: Settings, *bound: Address) -> AddressPolicy:
-    """Where upstreams may point, as this machine sees it: with its addresses and real ports.
-
-    What is compiled knows only the settings, so that every replica compiles the same.
-    """
-    policy = settings.addresses
-    own = (*policy.own, *(Place.parse(str(address)) for address in bound))
-    return dataclasses.replace(policy, own=own, is_local=_is_local)
-
-
-def _is_local(host: str) -> bool:
-    """Whether an address is one of this machine's: only such a one can be bound."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((host, 0))
-    except OSError:
-        return False
-    return True
+def _validator(settings: Settings) -> EnvoyValidator | None:
+    binary = settings.envoy
+    return None if binary is None else EnvoyValidator(binary, settings.gateway)
 
 
 def _open(settings: Settings, sealer: Sealer) -> Store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal, NamedTuple
@@ -13,7 +14,6 @@ from control_plane.resources._base import Duration, Key, Name, Part, Resource
 from control_plane.resources._hosts import canonical, ip_of
 
 Dialect = Literal["openai"]
-_HOST_NAME = r"^[A-Za-z0-9._-]{1,253}$"
 
 
 class Address(NamedTuple):
@@ -93,16 +93,37 @@ class Timeouts(Part):
         return self
 
 
+_PEM = re.compile(
+    r"(\s*-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----)+\s*", re.ASCII
+)
+
+
+def _only_certificates(value: str) -> str:
+    """Whether each is a certificate is Envoy's to say: it knows what it can use."""
+    if not _PEM.fullmatch(value):
+        raise ValueError("must be PEM certificates (-----BEGIN CERTIFICATE-----) and nothing else")
+    return value
+
+
+def _server_name(value: str) -> str:
+    if value != canonical(value):
+        raise ValueError(f"must be written {canonical(value)}")
+    return value
+
+
 class Tls(Part):
     """How the server of an https URL is checked; name and certificate always are.
 
     Attributes:
-        ca: PEM certificates to trust instead of the system's.
+        ca: PEM certificates to trust instead of the system's; a private key is refused, for
+            everything here can be read again.
         serverName: the name to ask for and to check, where it is not the URL's host.
     """
 
-    ca: str | None = Field(default=None, max_length=256 * 1024)
-    serverName: Annotated[str, Field(pattern=_HOST_NAME)] | None = None
+    ca: Annotated[str, Field(max_length=256 * 1024), AfterValidator(_only_certificates)] | None = (
+        None
+    )
+    serverName: Annotated[str, AfterValidator(_server_name)] | None = None
 
 
 class Connections(Part):
