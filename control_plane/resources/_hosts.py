@@ -58,7 +58,7 @@ class Place(NamedTuple):
         if isinstance(found := ip_of(text), ipaddress.IPv6Address):
             return cls(str(found), None)
         match = _PLACE.fullmatch(text)
-        if match is None or (match["six"] and ip_of(match["six"]) is None):
+        if match is None or (match["six"] and ":" not in match["six"]):
             raise ValueError("not a host or host:port")
         port = None if match["port"] is None else int(match["port"])
         if port is not None and not 0 < port < 65536:

@@ -57,6 +57,8 @@ def parse_url(url: str) -> Address:
         raise ValueError("must not hold a query or fragment")
     if "%" in parts.hostname:
         raise ValueError("must hold no '%' in its host: no IPv6 zone, nothing percent-encoded")
+    if not _NETLOC.fullmatch(parts.netloc) or ("[" in parts.netloc) != (":" in parts.hostname):
+        raise ValueError("must name a host or host:port, an IPv6 address in brackets")
     host = canonical(parts.hostname) + "." * parts.hostname.endswith(".")
     tls = parts.scheme == "https"
     port = parts.port if parts.port is not None else (443 if tls else 80)
@@ -93,6 +95,7 @@ class Timeouts(Part):
         return self
 
 
+_NETLOC = re.compile(r"(\[[^\[\]@]+\]|[^\[\]:@]+)(:[0-9]*)?", re.ASCII)
 _PEM = re.compile(
     r"(\s*-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----)+\s*", re.ASCII
 )
@@ -102,12 +105,6 @@ def _only_certificates(value: str) -> str:
     """Whether each is a certificate is Envoy's to say: it knows what it can use."""
     if not _PEM.fullmatch(value):
         raise ValueError("must be PEM certificates (-----BEGIN CERTIFICATE-----) and nothing else")
-    return value
-
-
-def _server_name(value: str) -> str:
-    if value != canonical(value):
-        raise ValueError(f"must be written {canonical(value)}")
     return value
 
 
@@ -123,7 +120,7 @@ class Tls(Part):
     ca: Annotated[str, Field(max_length=256 * 1024), AfterValidator(_only_certificates)] | None = (
         None
     )
-    serverName: Annotated[str, AfterValidator(_server_name)] | None = None
+    serverName: Annotated[str, AfterValidator(canonical)] | None = None
 
 
 class Connections(Part):

@@ -12,7 +12,12 @@ TEMPLATE = {"messages": [{"role": "user", "content": "{{ dish }}"}]}
 PROXY = {"upstreams": [{"name": "menu-writer"}]}
 UPSTREAM = {"dialect": "openai", "url": "http://127.0.0.1:9000/v1"}
 CREDENTIAL = {"type": "bearer", "secret": "canary-secret", "allowedHosts": ["127.0.0.1"]}
-SPECS = {"Template": TEMPLATE, "Proxy": PROXY, "Upstream": UPSTREAM, "Credential": CREDENTIAL}
+SPECS: dict[str, dict[str, Any]] = {
+    "Template": TEMPLATE,
+    "Proxy": PROXY,
+    "Upstream": UPSTREAM,
+    "Credential": CREDENTIAL,
+}
 
 
 def document(kind: str, spec: dict[str, Any] | None = None, name: str = "menu") -> dict[str, Any]:
