@@ -9,6 +9,7 @@ Source: Envoy's documentation of the upstream RBAC filter (`envoy.filters.http.u
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from envoy.config.core.v3.address_pb2 import CidrRange
@@ -32,17 +33,21 @@ ADDRESS_POLICY: Final = "upstream_address"
 
 def address_guard(address: Address, policy: AddressPolicy) -> Iterator[HttpFilter]:
     """The filter of a cluster whose server is found by name; none if the name is allowed."""
-    if policy.exempts(address):
-        return
-    permission = _within(policy.refused_answers(address.port))
-    allowed = policy.allowed_answers(address.port)
+    if not policy.exempts(address):
+        yield _guard(policy, address.port)
+
+
+@lru_cache(maxsize=256)
+def _guard(policy: AddressPolicy, port: int) -> HttpFilter:
+    permission = _within(policy.refused_answers(port))
+    allowed = policy.allowed_answers(port)
     if allowed:
         elsewhere = rules.Permission(not_rule=_within(allowed))
         both = rules.Permission.Set(rules=[permission, elsewhere])
         permission = rules.Permission(and_rules=both)
     refusing = rules.Policy(permissions=[permission], principals=[rules.Principal(any=True)])
     guard = RBAC(rules=rules.RBAC(action=rules.RBAC.DENY, policies={ADDRESS_POLICY: refusing}))
-    yield HttpFilter(name="envoy.filters.http.upstream_rbac", typed_config=pack(guard))
+    return HttpFilter(name="envoy.filters.http.upstream_rbac", typed_config=pack(guard))
 
 
 def _within(networks: Iterable[Network]) -> rules.Permission:

@@ -8,6 +8,7 @@ named by DNS is resolved by Envoy.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -56,6 +57,8 @@ from control_plane.compile.model import CLUSTER, ENDPOINT, XdsResource, digest
 from control_plane.compile.settings import GatewaySettings
 from control_plane.resources import Upstream
 from control_plane.resources._hosts import ip_of
+from control_plane.resources.addresses import AddressPolicy
+from control_plane.resources.upstream import Address as UpstreamAddress
 from ext_proc.plan import CredentialPlan
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -63,8 +66,13 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 def denied(upstream: Upstream, settings: GatewaySettings) -> str | None:
     """Why an upstream, although it is stored, must not become a cluster; None if it may."""
-    problem = settings.addresses.problem(upstream)
-    return None if problem is None else str(problem)
+    why = _denied(settings.addresses, upstream.spec.address)
+    return None if why is None else str(settings.addresses.problem(upstream))
+
+
+@lru_cache(maxsize=4096)
+def _denied(policy: AddressPolicy, address: UpstreamAddress) -> str | None:
+    return policy.denied(address)  # asked again for every proxy, so remembered
 
 
 def compile_upstream(
