@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.support.gateway import Gateway, document
+from tests.support.gateway import Gateway, document, running_gateway
 from tests.support.provider import Provider, running_provider
 
 GOOD = {"dish": "bibimbap", "mood": "warm"}
@@ -139,3 +140,35 @@ def test_a_credential_stays_where_it_may_be(gateway: Gateway, provider: Provider
         answer = gateway.run("menu-copy", GOOD)
         assert answer.status_code == 200
         assert thief.received == []
+
+
+@pytest.fixture(scope="module")
+def wary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway whose operator refuses what this machine's own name resolves to."""
+    try:
+        resolved = socket.gethostbyname(socket.gethostname())
+    except OSError:
+        pytest.skip("this machine's name does not resolve")
+    data_dir = tmp_path_factory.mktemp("wary") / "data"
+    rules = {"NARU_UPSTREAM_DENY": resolved, "NARU_UPSTREAM_ALLOW": "169.254.7.7:80"}
+    with running_gateway(data_dir, **rules) as gateway:
+        yield gateway
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_a_name_that_resolves_to_what_is_refused(wary: Gateway, lane: str) -> None:
+    with running_provider() as provider:
+        url = provider.url_at(socket.gethostname())
+        with through(wary, url, provider.key, **LANES[lane]):
+            answer = call(wary)
+        assert answer.status_code == 502, answer.text
+        assert answer.json()["error"]["code"] == "upstream_address_denied"
+        assert provider.received == []
+
+
+def test_what_the_operator_allows(wary: Gateway) -> None:
+    wary.apply(upstream("http://169.254.7.7/v1"))
+    refused = wary.apply_any(upstream("http://169.254.7.7:81/v1"))
+    assert refused.status_code == 422
+    mend = refused.json()["error"]["problems"][0]["mend"]
+    assert "169.254.7.7:81 in NARU_UPSTREAM_ALLOW" in mend
