@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Any, ClassVar, Final, Literal
 
 from pydantic import (
@@ -81,8 +82,13 @@ class CredentialSpec(Part):
 
     def may_go_to(self, address: Address) -> bool:
         """Whether the secret may be sent to this upstream."""
-        places = map(Place.parse, self.allowedHosts)
-        return any(place.covers(address.name, address.port) for place in places)
+        name = address.name
+        return any(place.covers(name, address.port) for place in self.places)
+
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """`allowedHosts`, read."""
+        return tuple(map(Place.parse, self.allowedHosts))
 
     def goes_no_further_than(self, other: CredentialSpec) -> bool:
         """Whether the secret goes to no host, and into no header, where that of `other` does not.
@@ -90,9 +96,12 @@ class CredentialSpec(Part):
         What answers from a header that the gateway does not know to be secret gives it away as
         surely as another server does.
         """
-        wider = [Place.parse(host) for host in other.allowedHosts]
-        hosts = map(Place.parse, self.allowedHosts)
-        held = all(any(w.host == h.host and w.port in (None, h.port) for w in wider) for h in hosts)
+        held = all(
+            any(
+                wide.host == place.host and wide.port in (None, place.port) for wide in other.places
+            )
+            for place in self.places
+        )
         return held and (self.type, self.header) == (other.type, other.header)
 
 

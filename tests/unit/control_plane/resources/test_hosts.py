@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import ipaddress
+import socket
 
-from control_plane.resources._hosts import Place, canonical
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_plane.resources._hosts import Place, canonical, ip_of
 
 
 @pytest.mark.parametrize(
@@ -100,3 +105,29 @@ def test_what_is_no_place(written: str) -> None:
 def test_an_address_with_a_port_is_not_a_longer_address() -> None:
     assert not Place.parse("::1:9000").covers("::1", 9000)
     assert Place.parse("[::1]:9000").covers("::1", 9000)
+
+
+@given(st.text(st.sampled_from("0123456789abcdefxX.-_ooAF"), min_size=1, max_size=24))
+def test_what_is_taken_as_a_name_is_no_address_to_anybody_else(written: str) -> None:
+    """libc's `inet_aton` reads octal, hexadecimal, short and single numbers."""
+    try:
+        host = canonical(written)
+    except ValueError:
+        return
+    assert canonical(host) == host
+    if ip_of(host) is None:
+        with pytest.raises(OSError, match="illegal IP address"):
+            socket.inet_aton(host)
+    else:
+        assert socket.inet_aton(host) == ipaddress.ip_address(host).packed
+
+
+@given(st.text(max_size=24))
+def test_any_text_is_refused_or_has_one_form(written: str) -> None:
+    try:
+        host = canonical(written)
+    except ValueError:
+        return
+    assert canonical(host) == host
+    assert host.isascii()
+    assert host == host.lower()
