@@ -63,6 +63,8 @@ class AnyOrder(RuleBasedStateMachine):
         ):  # those warm, so endpoints of these names may come once more
             old = self._table(CLUSTER)
             self.asked_again[ENDPOINT] |= {n for n in table if old.get(n) != table[n]}
+        if self.peer.variant == "sotw" and type_url not in FULL_STATE:  # nobody can be told
+            self.asked_again[type_url] |= self._table(type_url).keys() - table.keys()
         self.peer.serve(type_url, **table)
 
     @rule(which=which, names=wishes)
@@ -75,11 +77,7 @@ class AnyOrder(RuleBasedStateMachine):
             initial = {name: _version(type_url, name, body) for name, body in kept}
         elif self.peer.variant == "delta" and names == before:
             return
-        self.legacy[type_url] = not names and (
-            type_url in self.first or self.legacy.get(type_url, False)
-        )
-        if self.peer.variant == "sotw" and type_url not in FULL_STATE:
-            self.legacy[type_url] = False
+        self.legacy[type_url] = self._is_legacy(type_url, before, names)
         self.asked_again[type_url] |= (names - before) - {WILDCARD}
         self.asked_again[type_url] |= (before - names) - {WILDCARD}
         if WILDCARD in names - before or self.legacy[type_url] or type_url in self.first:
@@ -89,6 +87,15 @@ class AnyOrder(RuleBasedStateMachine):
             self.cache[type_url].pop(name, None)
         self.peer.want(type_url, *names, initial=initial)
         self._shrink(type_url)
+
+    def _is_legacy(self, type_url: str, before: frozenset[str], names: frozenset[str]) -> bool:
+        """A wildcard by an empty first request: in delta it goes on beside names."""
+        begun = not names and type_url in self.first
+        if self.peer.variant == "delta":
+            goes_on = self.legacy.get(type_url, False) and WILDCARD not in before - names
+            return begun or goes_on
+        goes_on = not names and self.legacy.get(type_url, False)
+        return type_url in FULL_STATE and (begun or goes_on)
 
     @precondition(lambda self: self.peer.variant == "delta")
     @rule(which=which, name=st.sampled_from("abc"))

@@ -238,3 +238,17 @@ def test_subscribing_again_after_unsubscribing(peer: Peer) -> None:
         peer.want(ENDPOINT, *names)
         heard = peer.talk()
     assert [each.names for each in heard] == [["A"]]
+
+
+def test_gone_while_it_was_unsubscribed_from_and_out(peer: Peer) -> None:
+    """Deleting Resources. The response crosses with "no more" and "again", so the client may take
+    what has gone meanwhile: it must be told. (Found by `test_any_order.py`.)"""
+    peer.serve(CLUSTER, A="1", B="1")
+    peer.want(CLUSTER, "*", "A")
+    (heard,) = peer.hear()
+    peer.want(CLUSTER)
+    peer.serve(CLUSTER, B="1")
+    peer.want(CLUSTER, "*")
+    peer.reply(heard)
+    (later,) = peer.talk()
+    assert (later.names, later.removed) == (["B"], () if peer.variant == "sotw" else ("A",))
