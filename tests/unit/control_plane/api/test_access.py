@@ -11,7 +11,7 @@ from control_plane.api import _changes
 from control_plane.resources import Key
 from control_plane.store import Changes, StoredProblem
 from control_plane.xds import NodeStatus, TypeStatus
-from tests.support.access import KINDS, As, holder, of_team, whole_team
+from tests.support.access import KINDS, SPECS, As, holder, of_team, whole_team
 from tests.support.api import Api, Nodes, credential, document, path_of, running_api, upstream
 
 pytestmark = pytest.mark.anyio
@@ -217,13 +217,11 @@ class TestWaysAround:
                     "PATCH", "/upstreams/a-upstream", json={"spec": {"credential": name}}
                 )
             ).status_code == 422
-        foreign = document(
-            "Proxy",
-            "evil",
-            {"upstreams": [{"name": "b-upstream", "credential": "a-credential"}]},
-            team="a",
+        own = document(
+            "Credential", "a-other", SPECS["Credential"] | {"allowedHosts": ["x.example"]}, team="a"
         )
-        refused = await dev.put(foreign)
+        spec = {"upstreams": [{"name": "b-upstream", "credential": "a-other"}]}
+        refused = await dev.apply(own, document("Proxy", "evil", spec, team="a"))
         assert refused.status_code == 422
         assert "127.0.0.1" not in refused.text
         assert api.store.snapshot is before

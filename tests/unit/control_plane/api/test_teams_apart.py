@@ -9,6 +9,7 @@ import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from control_plane.resources import Key
 from tests.support.access import As, holder
 from tests.support.api import Api, Nodes, document, running_api
 
@@ -22,7 +23,7 @@ _HOSTS = st.sampled_from(["http://127.0.0.1:9000/v1", "https://evil.example/v1"]
 
 
 def _others() -> list[dict[str, Any]]:
-    """Team `b`'s, none of it shared, and team `c`'s, all of it shared."""
+    """Team `b`'s, none of it shared, and `c`'s, all of it shared; `b` uses an upstream of `a`."""
     found = []
     for team, name, word in (("b", "b-one", "canary"), ("b", "hidden-7f3a", "canary"), ("c", "c-one", "open")):  # fmt: skip
         shared = {"sharedWith": ["a"]} if team == "c" else {}
@@ -41,6 +42,16 @@ def _others() -> list[dict[str, Any]]:
             document("Template", name, {"messages": [{"role": "user", "content": word}]}, **about),
             document("Proxy", name, {"upstreams": [{"name": name}], "template": name}, **about),
         ]
+    found += [
+        document(
+            "Upstream",
+            "a-one",
+            {"dialect": "openai", "url": "http://127.0.0.1:9000/v1"},
+            team="a",
+            sharedWith=["b"],
+        ),
+        document("Proxy", "hidden-7f3a-guest", {"upstreams": [{"name": "a-one"}]}, team="b"),
+    ]
     return found
 
 
@@ -112,12 +123,18 @@ def _of_others(api: Api) -> dict[Any, Any]:
     return {k: s for k, s in stored.items() if s.resource.metadata.team in ("b", "c")}
 
 
+def _named_by_a(api: Api) -> set[Key]:
+    resources = api.store.snapshot.resources.values()
+    return {key for r in resources if r.metadata.team == "a" for key in r.references()}
+
+
 async def _hold_apart(role: str, steps: list[tuple[Any, ...]]) -> list[int]:
     async with running_api() as api:
         assert (await api.apply(*_others())).status_code == 200
         who = await holder(api, role)
         api.nodes.answer = Nodes.rejecting("hidden-7f3a#12ab: canary")
         before, statuses = _of_others(api), []
+        secret = {key for key, s in before.items() if s.resource.metadata.team == "b"}
         for step in steps:
             answer = await _do(who, step)
             statuses.append(answer.status_code)
@@ -127,6 +144,7 @@ async def _hold_apart(role: str, steps: list[tuple[Any, ...]]) -> list[int]:
             after = _of_others(api)
             assert after.keys() == before.keys(), step
             assert all(after[key] is before[key] for key in before), step
+            assert not _named_by_a(api) & secret, step
         return statuses
 
 
