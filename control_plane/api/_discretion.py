@@ -112,7 +112,7 @@ class Discretion:
         kind, name = item.get("kind"), item.get("name")
         if isinstance(kind, str) and isinstance(name, str) and kind in _PLURALS:
             return self.hides(Key(_PLURALS[kind], name))
-        return any(self._is_hidden(item.get(field)) for field in ("field", "key"))
+        return any(self._is_hidden(item.get(field)) for field in ("field", "key", "resource"))
 
     def _is_hidden(self, text: object) -> bool:
         """Whether a text is a resource's key that is not the caller's to know."""

@@ -130,7 +130,7 @@ async def _write(
     if options.wait is not None:
         status = await _writes.settled(state, written.revision, options.wait)
         told = who.told(state.snapshot, [key])
-        body["status"] = told.told(_status.revision_status(status, state.snapshot))
+        body["status"] = told.told(_status.revision_status(state, status))
         code = code if status.state == "applied" else 202
     headers = _answers.revision_headers(written.revision, stored.revision)
     return Json(body, status_code=code, headers=headers)

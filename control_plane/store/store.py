@@ -72,13 +72,13 @@ class Store:
         page_size: int = 500,
     ) -> None:
         self._client = EtcdClient(endpoints, credentials)
-        self._codec = Codec(sealer)
+        self.codec = Codec(sealer)
         self._layout = Layout(prefix)
         self._limits = limits or Limits()
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self.reflector = Reflector(
-            self._client, self._codec.decode, self._layout, page_size=page_size, silence=silence
+            self._client, self.codec.decode, self._layout, page_size=page_size, silence=silence
         )
 
     @property
@@ -189,7 +189,7 @@ class Store:
                 "once"
             )
         puts = {
-            self._layout.resource(key): self._codec.encode(resource)
+            self._layout.resource(key): self.codec.encode(resource)
             for key, resource in changes.puts.items()
         }
         deletes = [self._layout.resource(key) for key in sorted(changes.deletes)]
