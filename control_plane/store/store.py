@@ -199,7 +199,9 @@ class Store:
             else:
                 puts[self._layout.record(name)] = value
         if changes.audit is not None:
-            entry = self._layout.audit_entry(time.time_ns() // 1_000_000, write_id)
+            # the guard's version keeps those of one millisecond in their order
+            entry_id = f"{guard.version:012x}{write_id}"
+            entry = self._layout.audit_entry(time.time_ns() // 1_000_000, entry_id)
             puts[entry] = changes.audit
         puts[self._layout.guard] = _guard.encode(guard, write_id)
         transaction = _wire.transaction(self._layout.guard, guard.revision, puts, deletes)
