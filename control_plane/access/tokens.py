@@ -28,7 +28,7 @@ _FAMILY: Final = "tokens"
 _TOKEN: Final = re.compile(rb"nt_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _ID: Final = re.compile(r"[0-9a-f]{12}", re.ASCII)
 _NOBODY: Final = hashlib.sha256(b"the hash of no token").hexdigest()
-"""In the place of an unknown token's hash, so that it costs as much as a wrong secret."""
+"""Compared in the place of an unknown token's hash."""
 
 
 class TokenRequest(Part):
@@ -158,7 +158,10 @@ def find(token_id: str, records: Mapping[str, StoredRecord]) -> Token | None:
 
 
 def proven(text: bytes, records: Mapping[str, StoredRecord]) -> Token | None:
-    """The token that `text` is; it takes as long for an unknown id as for a wrong secret."""
+    """The token that `text` is. Whatever is sent costs one hash and one comparison at most.
+
+    How long it takes tells at best whether an id exists, and ids are no secret.
+    """
     match = _TOKEN.fullmatch(text)
     token_id, secret = (match[1].decode(), match[2]) if match else ("", text)
     token = find(token_id, records)

@@ -8,7 +8,7 @@ Who sees every resource is told everything, unchanged.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping, Set
 from functools import cached_property
 from typing import Any, Final, TypeVar
 
@@ -119,14 +119,20 @@ class Discretion:
         plural, slash, name = text.partition("/") if isinstance(text, str) else ("", "", "")
         return bool(slash) and plural in KINDS and self.hides(Key(plural, name))
 
-    @cached_property
-    def _foreign(self) -> frozenset[str]:
-        return frozenset(key.name for key in self._hidden_keys())
+    @property
+    def _foreign(self) -> Set[str]:
+        """Names that a resource of others has, even if one of the caller's has it as well."""
+        return self._names[False]
+
+    @property
+    def _seen(self) -> Set[str]:
+        return self._names[True]
 
     @cached_property
-    def _seen(self) -> frozenset[str]:
-        keys = [*self._snapshot.stored, *self._own]
-        return frozenset(key.name for key in keys if not self.hides(key))
-
-    def _hidden_keys(self) -> Iterator[Key]:
-        return (key for key in self._snapshot.stored if self.hides(key))
+    def _names(self) -> Mapping[bool, Set[str]]:
+        """All names, by whether the caller sees what has them."""
+        names: dict[bool, set[str]] = {True: {key.name for key in self._own}, False: set()}
+        for key, stored in self._snapshot.stored.items():
+            seen = key in self._own or may(self._caller, "read", stored.resource)
+            names[seen].add(key.name)
+        return names

@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from control_plane.api.errors import BadRequest
 from control_plane.resources import Key, Resource
@@ -36,13 +37,13 @@ def page(
     after = _name_in(token, plural) if token else ""
     names = sorted(key.name for key in stored if key.plural == plural and key.name > after)
     found = (stored[Key(plural, name)] for name in names)
-    items = [
+    fitting = (
         item
         for item in found
         if (team is None or item.resource.metadata.team == team) and sees(item.resource)
-    ]
-    shown = tuple(items[:limit])
-    more = len(items) > limit
+    )
+    items = tuple(islice(fitting, limit + 1))
+    shown, more = items[:limit], len(items) > limit
     return Page(shown, _token(plural, shown[-1].resource.metadata.name) if more else None)
 
 
