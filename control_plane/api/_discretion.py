@@ -22,9 +22,10 @@ E = TypeVar("E", bound=Exception)
 
 HIDDEN: Final = "(speaks of other teams' resources; an operator can read it)"
 _ASK: Final = "Ask an operator, who sees which"
-_STATES: Final = frozenset(
-    {"id", "cluster", "user_agent", "version", "state", "kind", "change", "code", "type"}
-)
+_STATES: Final = frozenset({
+    "id", "cluster", "user_agent", "version", "state", "kind", "change", "code", "type", "node",
+    "serving",
+})  # fmt: skip
 """Fields whose text is the product's own or a node's name for itself."""
 _WORD: Final = re.compile(r"[a-z0-9-]+", re.ASCII | re.IGNORECASE)
 _VERSIONED: Final = re.compile(r"([a-z0-9-]+)#[0-9a-f]", re.ASCII)

@@ -6,11 +6,14 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner, Result
 
+from naru.cli import main
 from tests.support.access import of_team, whole_team
 from tests.support.api import template, upstream
 from tests.support.control_plane import ControlPlaneProcess, until
@@ -151,7 +154,7 @@ def test_no_token_lies_in_etcd_or_a_log(
     assert f"by {token['id']} from 127.0.0.1" in running.log()
 
 
-def test_a_token_works_while_etcd_is_away(tmp_path: Any) -> None:
+def test_a_token_works_while_etcd_is_away(tmp_path: Path) -> None:
     with (
         EtcdProcess(tmp_path / "etcd") as etcd,
         ControlPlaneProcess(tmp_path / "cp", etcd.endpoint) as process,
@@ -166,3 +169,29 @@ def test_a_token_works_while_etcd_is_away(tmp_path: Any) -> None:
             assert refused.status_code == 503
             assert admin.get("/api/v1/whoami").json()["id"] == "admin-token"
             assert admin.get("/api/v1/audit").status_code == 503
+
+
+def test_the_command_says_which_role_is_missing(
+    http: httpx.Client, running: ControlPlaneProcess, tmp_path: Path
+) -> None:
+    def naru(token: str, *arguments: str) -> Result:
+        env = {"NARU_API_URL": f"http://{running.api}", "NARU_TOKEN": token}
+        return CliRunner().invoke(main, arguments, env=env)
+
+    admin = running.token_file.read_text().strip()
+    asked = ("tokens", "create", "prompts", "--role", "prompt-editor", "--team", "a")
+    made = naru(admin, *asked, "--expires", "1h", "-m", "for the writers")
+    assert made.exit_code == 0, made.output
+    token = made.stdout.strip()
+    (tmp_path / "proxy.yaml").write_text(json.dumps(of_team("Proxy", "a")))
+    refused = naru(token, "apply", "-f", str(tmp_path / "proxy.yaml"))
+    assert refused.exit_code == 1
+    assert "the role prompt-editor may not write proxies" in refused.output
+    assert "Use a token with the role admin or operator or developer" in refused.output
+    assert "Use a token with the role admin" in naru(token, "audit").output
+    assert "prompts" in naru(token, "whoami").output
+    shown = naru(admin, "audit", "--since", "1h").output
+    assert "for the writers" in shown
+    assert naru(admin, "audit", "verify").exit_code == 0
+    assert naru(admin, "tokens", "revoke", token.split("_")[1]).exit_code == 0
+    assert "set NARU_TOKEN to another" in naru(token, "whoami").output
