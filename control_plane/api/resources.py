@@ -20,11 +20,11 @@ from control_plane.api import (
 )
 from control_plane.api._access import Asking, Intent, Who
 from control_plane.api._answers import Json
-from control_plane.api._documents import MEDIA_TYPES, PATCH_MEDIA_TYPES
+from control_plane.api._documents import MEDIA_TYPES, PATCH_MEDIA_TYPES, Syntax
 from control_plane.api._queries import Expected, Kind, Name, Options, WriteOptions, only
 from control_plane.api.errors import ApiError, NotFound, Unreadable
 from control_plane.api.state import State
-from control_plane.resources import KINDS, Key
+from control_plane.resources import KINDS, Key, Resource
 from control_plane.store import Build
 
 
@@ -67,6 +67,9 @@ def _add_reads(routes: APIRouter, state: State) -> None:
 
 
 def _add_writes(routes: APIRouter, state: State) -> None:
+    def understand(body: bytes, syntax: Syntax) -> Resource:
+        return _documents.resource(body, syntax, state.addresses)
+
     @routes.put(
         "/{kinds}/{name}",
         responses=_openapi.PUT,
@@ -77,7 +80,7 @@ def _add_writes(routes: APIRouter, state: State) -> None:
         request: Request, who: Who, kind: Kind, name: Name, options: Options, expected: Expected
     ) -> Response:
         key = Key(kind.plural, name)
-        resource = await _body.read(request, _documents.resource)
+        resource = await _body.read(request, understand)
         _changes.must_be(key, resource)
         wanted = _access.of_document(resource)
         return await _write(
@@ -97,7 +100,11 @@ def _add_writes(routes: APIRouter, state: State) -> None:
         document = await _body.read(request, _documents.one, PATCH_MEDIA_TYPES)
         wanted = _access.of_patch(key, document)
         return await _write(
-            state, who, wanted, lambda s: _changes.patch(s, key, document, expected), options
+            state,
+            who,
+            wanted,
+            lambda s: _changes.patch(s, key, document, expected, state.addresses),
+            options,
         )
 
     @routes.delete(

@@ -68,13 +68,6 @@ def _may_go(
             "do not name",
             "Add the host to the credential's allowedHosts, or use another credential",
         )
-    elif found.metadata.team != upstream.metadata.team and not found.spec.allowedHosts:
-        yield Problem(
-            str(user.key),
-            f"would send {found.key} to another team's {upstream.key}, and its allowedHosts do not "
-            "say that it may",
-            "Add the host to the credential's allowedHosts, or use another credential",
-        )
 
 
 def _open(user: Resource, named: Resource) -> bool:
