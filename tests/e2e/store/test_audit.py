@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
+
 import pytest
 
-from control_plane.store import Changes, Store, StoreUnavailable
+from control_plane.access import HEAD, ROOT, Act, Trail, written
+from control_plane.store import Build, Changes, Snapshot, Store, StoreUnavailable
+from tests.support.documents import KEY_A, KEY_B, credential
 from tests.support.etcd import EtcdProcess
 from tests.support.stores import running
+from tests.support.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.anyio
 END = 10**13 - 1
@@ -55,3 +61,47 @@ async def test_etcd_away(own_etcd: EtcdProcess) -> None:
         own_etcd.kill()
         with pytest.raises(StoreUnavailable):
             await store.audit(0, END, None, 10)
+
+
+def kept(changes: Changes, why: str, snapshot: Snapshot) -> Changes:
+    return written(snapshot, changes, Act(ROOT, "PUT", message=why), 1_800_000_000.0)
+
+
+async def test_a_write_whose_answer_was_lost_leaves_one_entry(
+    other: Store, shared_etcd: EtcdProcess, prefix: str
+) -> None:
+    async with (
+        TcpProxy(shared_etcd.endpoint) as proxy,
+        running(proxy.endpoint, prefix=prefix) as store,
+    ):
+        proxy.hold_answers()
+        mine: Build = partial(kept, Changes({KEY_A: credential("a")}), "mine")
+        write = asyncio.create_task(store.commit(mine))
+        await other.reflector.wait_until(lambda snapshot: KEY_A in snapshot.stored, 5)
+        await other.commit(partial(kept, Changes({KEY_B: credential("b")}), "theirs"))
+        proxy.cut()
+        proxy.heal()
+        await write
+    await whole(other, 2)
+
+
+async def test_writers_at_once_make_one_chain(store: Store, other: Store) -> None:
+    def change(number: int, snapshot: Snapshot) -> Changes:
+        changes = Changes({KEY_A: credential("a", f"secret-{number}")})
+        return kept(changes, str(number), snapshot)
+
+    writes = [(store, other)[i % 2].commit(partial(change, i)) for i in range(20)]
+    revisions = await asyncio.gather(*writes)
+    newest = max(revisions)
+    await other.reflector.wait_for(newest, 5)
+    await whole(other, 20)
+    entries = (await other.audit(0, END, None, 100)).entries
+    assert sorted(entry.revision for entry in entries) == sorted(revisions)
+
+
+async def whole(store: Store, count: int) -> None:
+    trail = Trail()
+    for entry in (await store.audit(0, END, None, 100)).entries:
+        trail.add(entry.name, entry.value)
+    found = trail.verified(store.snapshot.records[HEAD])
+    assert (found.problems, found.entries, found.head[0]) == ((), count, count)
