@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
+from fastapi.routing import APIRoute
 
 from control_plane import access
 from control_plane.access import Act, Area, Caller, Verb
@@ -54,6 +55,21 @@ async def _asking(request: Request) -> Asking:
 
 
 Who = Annotated[Asking, Depends(_asking)]
+
+
+async def closed(request: Request) -> None:
+    """A route that does not ask who calls is for admins alone: what is forgotten stays shut."""
+    caller = getattr(request.state, "caller", None)  # none on the open paths
+    if caller is None or "admin" in caller.roles or _asks(request.scope.get("route")):
+        return
+    message = f"this is not for {_roles(caller)}"
+    raise Forbidden(message, [Problem("$", message, "Use a token with the role admin")])
+
+
+def _asks(route: object) -> bool:
+    return isinstance(route, APIRoute) and any(
+        part.call is _asking for part in route.dependant.dependencies
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from control_plane.api import _openapi, apply, audit, resources, system, tokens
+from control_plane.api import _access, _openapi, apply, audit, resources, system, tokens
 from control_plane.api._answers import error_answer
 from control_plane.api._discretion import Discretion
 from control_plane.api._edge import Edge
@@ -35,6 +35,7 @@ def create_app(state: State) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(_access.closed)],
     )
     app.add_middleware(Edge, state=state)
     for kind in _EXPECTED:

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 
-from control_plane.api import _changes
+from control_plane.api import _changes, create_app
 from control_plane.resources import Key
 from control_plane.store import Changes, StoredProblem
 from control_plane.xds import NodeStatus, TypeStatus
 from tests.support.access import KINDS, SPECS, As, holder, of_team, whole_team
-from tests.support.api import Api, Nodes, credential, document, path_of, running_api, upstream
+from tests.support.api import (
+    TOKEN,
+    Api,
+    Nodes,
+    credential,
+    document,
+    path_of,
+    running_api,
+    upstream,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -108,6 +118,35 @@ async def test_a_refusal_says_the_next_step(world: tuple[Api, dict[str, As]]) ->
     refused = (await holders["developer"].put(of_team("Template", "c", "new"))).json()["error"]
     assert refused["problems"][0]["field"] == "metadata.team"
     assert refused["problems"][0]["mend"] == "Write one of these: a"
+
+
+async def test_a_route_that_forgets_to_ask_is_the_admins() -> None:
+    async with running_api() as api:
+        operator = await holder(api, "operator", teams=["*"])
+        app = create_app(api.state)
+
+        @app.get("/api/v1/a/forgotten/route")
+        async def forgotten() -> str:
+            return "told"
+
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+            path = "/api/v1/a/forgotten/route"
+            assert (await http.get(path, headers=operator.headers)).status_code == 403
+            admin = {"authorization": f"Bearer {TOKEN}"}
+            assert (await http.get(path, headers=admin)).status_code == 200
+
+
+async def test_every_route_asks(api: Api) -> None:
+    """Beside those that need no token; the table above says what each is for."""
+    viewer = await holder(api, "viewer", teams=["a"])
+    answers = [
+        await viewer.call(method, path, json={})
+        for method, path in (
+            ("GET", "/whoami"), ("GET", "/status"), ("GET", "/revisions/1"), ("GET", "/templates"),
+        )
+    ]  # fmt: skip
+    assert [answer.status_code for answer in answers] == [200] * 4
 
 
 class TestWaysAround:
