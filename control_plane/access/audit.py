@@ -24,6 +24,7 @@ from control_plane.store import Changes, Snapshot, StoredRecord
 
 HEAD: Final = "audit/head"
 _FAMILIES: Final = {"tokens": "Token"}
+"""Records that people write; others only go with what they write."""
 _NONE: Final = "0" * 64
 """What the first entry names as its predecessor."""
 
@@ -138,8 +139,9 @@ def _resources(snapshot: Snapshot, changes: Changes) -> Iterator[dict[str, str]]
         yield _one(KINDS[key.plural].__name__, key.name, "deleted")
     for record, value in sorted(changes.records.items()):
         family, _, name = record.partition("/")
-        change = "updated" if record in snapshot.records else "created"
-        yield _one(_FAMILIES.get(family, family), name, "deleted" if value is None else change)
+        if family in _FAMILIES:
+            change = "updated" if record in snapshot.records else "created"
+            yield _one(_FAMILIES[family], name, "deleted" if value is None else change)
 
 
 def _one(kind: str, name: str, change: str) -> dict[str, str]:
