@@ -69,6 +69,7 @@ class Core:
     def join(self, stream: Stream) -> int:
         self._joined += 1
         self._streams[self._joined] = stream
+        stream.keeps = self._linger > 0
         self.ledger.join(self._joined, stream)
         self._news.add(stream.node.id)
         if self._workers.join(stream.node):
