@@ -93,7 +93,9 @@ class Elsewhere:
             self._silent.discard(node)
         _mark(self._ahead, node, ahead and not report.silent)
         enough = ahead and self._phase == "routing"  # it had what these routes name before
-        _mark(self._owing, node, not (there or enough or report.silent))
+        # One that has just left is not there to answer; only what needs it waits for it.
+        needed = report.connected or (self._phase == "adding" and not self._move.back)
+        _mark(self._owing, node, needed and not (there or enough or report.silent))
 
 
 def _move(report: Report) -> Move:

@@ -98,6 +98,7 @@ class Ledger:
         self._attempts: dict[int, _Attempt] = {}
         self._rejected: list[_Attempt] = []
         self._examined: set[int] = set()  # refused revisions of which nobody knows yet what is bad
+        self._acquitted = 0  # the last refused one that was not at fault as a whole
         self._newest = 0
         self._serving = NOTHING
 
@@ -189,6 +190,7 @@ class Ledger:
         if isolated:
             self._rejected = [a for a in self._rejected if a.revision != revision]
             self._take_back(revision)
+            self._acquitted = revision
 
     def attempt(self, serving: Serving, revision: int) -> None:
         """A move to `revision` began with what is served now."""
@@ -248,7 +250,7 @@ class Ledger:
     def refuse(self, stream: Stream, stamp: Stamp, error: str, *, rejected: bool) -> None:
         """A node refused a response; `rejected` if that rejects the revision of that moment."""
         attempt = self._attempts.get(stamp.epoch)
-        if attempt is None:
+        if attempt is None or self._is_over(attempt, stamp):
             return
         record = self._records[stream.node.id]
         record.words[attempt.revision] = error
@@ -256,6 +258,10 @@ class Ledger:
         if rejected:
             record.rejects = attempt.revision
             self._rejected = [*self._rejected, attempt][-MAX_REJECTIONS:]
+
+    def _is_over(self, attempt: _Attempt, stamp: Stamp) -> bool:
+        """Whether it is known already what was at fault then: one refusal seldom comes alone."""
+        return attempt.revision == self._acquitted and stamp.epoch != next(reversed(self._attempts))
 
     def _take_back(self, revision: int) -> None:
         """What nodes said of a revision counts no more."""
