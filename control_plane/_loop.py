@@ -11,10 +11,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Set
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from control_plane._verdicts import Verdicts
 from control_plane.compile import Compiled, Hold
 from control_plane.resources import Key, Problem, Resource, check_graph
 from control_plane.store import Snapshot
@@ -37,18 +38,18 @@ class Compiles(Protocol):
 class SetsAside(Protocol):
     """`control_plane.isolate.Isolation`."""
 
-    @property
-    def suspected(self) -> Set[Key]: ...
-
     def holds(
         self, snapshot: Snapshot, resources: Mapping[Key, Resource] | None = None
     ) -> Mapping[Key, Hold]: ...
 
-    def found(self, compiled: Compiled, live: Compiled | None) -> bool: ...
+    def found(self, compiled: Compiled, good: Compiled | None, snapshot: Snapshot) -> bool: ...
 
 
 class Target(Protocol):
     """Where a compiled revision goes: `control_plane.xds.Hub`."""
+
+    @property
+    def last_good(self) -> Compiled | None: ...
 
     def set_target(self, compiled: Compiled) -> None: ...
 
@@ -96,6 +97,7 @@ class CompileLoop:
         """Of the newest snapshot; None before the first."""
         self.live: Compiled | None = None
         """The last that was good."""
+        self.verdicts = Verdicts()
 
     async def run(self, snapshots: AsyncIterator[Snapshot]) -> None:
         """Follow the snapshots until cancelled."""
@@ -108,11 +110,6 @@ class CompileLoop:
         async with self._turn:
             if self._snapshot is not None:
                 await self._take(self._snapshot)
-
-    @property
-    def suspected(self) -> Set[Key]:
-        """What is set aside only until it is known who is at fault."""
-        return self._isolation.suspected if self._isolation is not None else frozenset()
 
     async def wait_for(self, revision: int, timeout: float) -> Outcome | None:
         """The outcome of `revision` or a later one; None when there is none in time."""
@@ -158,6 +155,7 @@ class CompileLoop:
             outcome = Outcome(snapshot.revision, error.problems)
         else:
             self.live, outcome = compiled, Outcome(snapshot.revision)
+            self.verdicts.note(compiled, snapshot)
             self._target.set_target(compiled)
         async with self._changed:
             self.outcome = outcome
@@ -167,7 +165,8 @@ class CompileLoop:
         """With the last good versions of what cannot be compiled, as far as there are any."""
         work = snapshot.revision, snapshot.resources
         compiled = await self._live.compile(*work, self._holds(snapshot))
-        if self._isolation is not None and self._isolation.found(compiled, self.live):
+        good = self._target.last_good or self.live
+        if self._isolation is not None and self._isolation.found(compiled, good, snapshot):
             compiled = await self._live.compile(*work, self._holds(snapshot))
         return compiled
 

@@ -25,7 +25,7 @@ def revision_status(state: State, status: RevisionStatus) -> dict[str, Any]:
         node: {"state": found.state, "detail": redacted(found.detail, snapshot)}
         for node, found in sorted(status.nodes.items())
     }
-    certain = {key: why for key, why in aside.items() if key not in state.compilation.suspected}
+    certain = _aside.certain(aside)
     for why in certain.values():
         if why.node in nodes:
             nodes[why.node] = {"state": "rejected", "detail": why.reason}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from control_plane._loop import Outcome
+from control_plane._verdicts import Verdicts
 from control_plane.api._metrics import Metrics
 from control_plane.api._token import AdminToken
 from control_plane.compile import Compiled
@@ -50,7 +51,7 @@ class Compilation(Protocol):
     async def wait_for(self, revision: int, timeout: float) -> Outcome | None: ...
 
     @property
-    def suspected(self) -> Set[Key]: ...
+    def verdicts(self) -> Verdicts: ...
 
     async def changed(self, seen: Outcome | None, timeout: float) -> None: ...
 

@@ -35,10 +35,10 @@ class Units:
         self._units: dict[Key, Unit] = {}
         self._held: dict[Key, tuple[Mapping[Key, Resource], Unit]] = {}
 
-    def forget(self, resources: Mapping[Key, Resource]) -> None:
-        """Drop what is not made of these very objects."""
+    def forget(self, resources: Mapping[Key, Resource], holds: Mapping[Key, Hold]) -> None:
+        """Drop what is not made of these very objects, and what is not held any more."""
         self._units = {k: u for k, u in self._units.items() if u.still_holds(resources)}
-        self._held = {k: held for k, held in self._held.items() if k in resources}
+        self._held = {k: held for k, held in self._held.items() if k in resources and k in holds}
 
     def unit(self, key: Key, resources: Mapping[Key, Resource]) -> Unit:
         """Raises Denied, Unusable."""
@@ -58,6 +58,7 @@ class Units:
         if known is not None and known[0] == closure:
             return known[1]
         try:
+            _check_deleted(key, closure, resources)
             _check(key, closure)
             _check(key, {**closure, **_credentials(closure, resources)})
             unit = self._compile(key, closure)
@@ -124,6 +125,19 @@ def _check(key: Key, resources: Mapping[Key, Resource]) -> None:
     for k in (key, *sorted(needed)):
         for problem in check_resource(resources[k], resources):
             raise Denied(f"{problem.message}: {problem.mend}")
+
+
+def _check_deleted(
+    key: Key, closure: Mapping[Key, Resource], resources: Mapping[Key, Resource]
+) -> None:
+    """Raises Denied if a credential has been deleted since: then it is not to be used any more.
+
+    One that is still named is only unreadable just now; of those nobody deletes any.
+    """
+    named = {*resources[key].references(), *reads(resources[key], resources)}
+    for k in sorted(closure.keys() - resources.keys() - named):
+        if k.plural == Credential.plural:
+            raise Denied(f"it uses {k}, which has been deleted")
 
 
 def _rotated(

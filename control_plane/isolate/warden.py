@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from control_plane._loop import Outcome
 from control_plane.compile import Compiled
 from control_plane.isolate.isolation import Isolation
+from control_plane.isolate.park import Park
 from control_plane.resources import Key
 from control_plane.store import Snapshot, StoreError
 from control_plane.xds import Refusal, RevisionStatus
@@ -70,13 +71,15 @@ class Warden:
         while True:
             refusal = await self._nodes.refusal()
             isolated = self._isolation.refused(refusal, self._snapshot())
-            if not isolated:
-                log.error("%s refused what no resource can be blamed for", refusal.node)
-            self._nodes.judged(refusal.target.revision, isolated=isolated)
             if isolated:
                 await self._compilation.again()
-            if await self._isolation.examine():
+            if await self._isolation.examine(self._snapshot):
+                isolated = True
                 await self._compilation.again()
+            if not isolated:
+                log.error("%s refused what no resource can be blamed for", refusal.node)
+            # Not before: until others are on their way, the refused one must not seem to be live.
+            self._nodes.judged(refusal.target.revision, isolated=isolated)
 
     async def _keep(self) -> None:
         seen = None
@@ -85,13 +88,21 @@ class Warden:
             seen = self._compilation.outcome
             await self._save()
             compiled = self._compilation.live
-            if compiled is None or not self._isolation.mended(compiled, self._snapshot()):
-                continue
-            status = await self._nodes.wait(compiled.revision, _PATIENCE)
-            if status.state == "applied" and self._compilation.live is compiled:
-                await self._save(self._isolation.mended(compiled, self._snapshot()))
+            mended = self._isolation.mended(compiled, self._snapshot()) if compiled else {}
+            if compiled and mended and await self._is_everywhere(compiled):
+                await self._save(mended)
 
-    async def _save(self, mended: frozenset[Key] = frozenset()) -> None:
+    async def _is_everywhere(self, compiled: Compiled) -> bool:
+        """Whether all nodes come to have it before there is something else."""
+        for _ in range(round(_PATIENCE)):
+            status = await self._nodes.wait(compiled.revision, 1.0)
+            if self._compilation.live is not compiled:
+                return False
+            if status.state != "pending":
+                return status.state == "applied"
+        return False
+
+    async def _save(self, mended: Mapping[Key, Park] | None = None) -> None:
         """Try until it is done; what is in effect here does not wait for it."""
         while mended or self._isolation.unsaved(self._snapshot()):
             try:

@@ -41,6 +41,11 @@ class Core:
         return self._switch.serving
 
     @property
+    def last_good(self) -> Compiled | None:
+        """The newest that a client has accepted in full."""
+        return self._switch.last_good
+
+    @property
     def deadline(self) -> float | None:
         """When `tick` must be called even if nothing happens."""
         return self._switch.deadline
@@ -112,4 +117,5 @@ class Core:
         self.ledger.refuse(stream, stamp, answer.error, rejected=rejected)
         if rejected:
             node, target, last = stream.node.id, self._switch.target, self._switch.last_good
-            self._on_refused(Refusal(node, type_url, answer.names, answer.error, target, last))
+            names = answer.names, answer.named
+            self._on_refused(Refusal(node, type_url, *names, answer.error, target, last))

@@ -51,6 +51,11 @@ class Hub:
     def ledger(self) -> Ledger:
         return self._core.ledger
 
+    @property
+    def last_good(self) -> Compiled | None:
+        """The newest that a client has accepted in full; None before the first."""
+        return self._core.last_good
+
     def set_target(self, compiled: Compiled) -> None:
         """The newest target wins; it starts as soon as the present move is over."""
         self._core.set_target(compiled, self._clock())

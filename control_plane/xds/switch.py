@@ -27,11 +27,13 @@ from control_plane.xds.stream import Progress
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A node refused a response, and with it the target; `names`: what was in the response."""
+    """A node refused a response, and with it the target. `names`: what was in the response;
+    `named`: those of them that its words name."""
 
     node: str
     type_url: str
     names: tuple[str, ...]
+    named: tuple[str, ...]
     error: str
     target: Compiled
     last_good: Compiled | None

@@ -14,7 +14,7 @@ from control_plane._loop import CompileLoop
 from control_plane.api import AdminToken, Metrics, State, create_app
 from control_plane.compile import Compiled, Compiler, GatewaySettings
 from control_plane.settings import ApiLimits
-from control_plane.store import Build, Guard, Snapshot, Stored, StoredProblem
+from control_plane.store import Build, Guard, Snapshot, Stored, StoredProblem, StoredRecord
 from control_plane.xds import NodeRevision, NodeStatus, RevisionStatus
 
 TOKEN = "test-admin-token-0123456789"
@@ -52,7 +52,13 @@ class MemoryStore:
                 for key, resource in changes.puts.items()
             ]
             guard = Guard(revision=revision)
-            self.snapshot = self.snapshot.with_changes(revision, puts, changes.deletes, guard)
+            records = {
+                name: None if value is None else StoredRecord(value, revision)
+                for name, value in changes.records.items()
+            }
+            self.snapshot = self.snapshot.with_changes(
+                revision, puts, changes.deletes, guard, records
+            )
             self._changed.set()
             self._changed = asyncio.Event()
         return self.snapshot.revision
@@ -89,6 +95,10 @@ class Nodes:
 
     def status(self, revision: int) -> RevisionStatus:
         return self.answer(revision)
+
+    @property
+    def last_good(self) -> Compiled | None:
+        return None
 
     def set_target(self, compiled: Compiled) -> None:
         self.targets.append(compiled.revision)
