@@ -97,6 +97,8 @@ class Isolation:
 
         `good` is what a node is known to use.
         """
+        # Only by what is compiled: others have newer snapshots, of which the compiler knows nothing.
+        self._forget(snapshot)
         if not compiled.aside or good is None:
             return False
         parks, news = self._parks(snapshot), False
@@ -138,14 +140,17 @@ class Isolation:
 
     def _parks(self, snapshot: Snapshot) -> dict[Key, Park]:
         """All that is set aside, by unit; some of it may not stand any more."""
-        stored = self._records.read(snapshot)
-        if self._local:  # what is in etcd by now, or whose resource is gone, need not be here
+        return {**self._records.read(snapshot), **self._local}
+
+    def _forget(self, snapshot: Snapshot) -> None:
+        """Drop what is in etcd by now, or whose resource is gone."""
+        if self._local:
+            stored = self._records.read(snapshot)
             self._local = {
                 key: park
                 for key, park in self._local.items()
                 if key in snapshot.resources and not park.says_no_more_than(stored.get(key))
             }
-        return {**stored, **self._local}
 
     def _set_aside(
         self, keys: Iterable[Key], refusal: Refusal, snapshot: Snapshot, *, certain: bool
