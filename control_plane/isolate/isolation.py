@@ -105,11 +105,13 @@ class Isolation:
         for key, aside in compiled.aside.items():
             closure = _closure_in(good, key, snapshot)
             known = parks.get(key) or Park(key, None, aside.reason)
+            if known.read is None:  # it is as certain as what it uses
+                known = replace(known, certain=aside.certain)
             if closure is not None and not known.spent and known.closure != closure:
-                self._local[key] = replace(known, closure=closure, certain=aside.certain)
+                self._local[key] = replace(known, closure=closure)
                 news = True
-            elif key in self._local and known.certain != aside.certain:
-                self._local[key] = replace(known, certain=aside.certain)
+            elif key in self._local:
+                self._local[key] = known
         return news
 
     async def save(self, mended: Mapping[Key, Park] | None = None) -> None:
