@@ -27,6 +27,10 @@ _OURS: Final = Problem(
 )
 
 
+_TURNS: Final = 3
+"""Of the event loop: a refusal that has arrived meanwhile is known by then."""
+
+
 class Compiles(Protocol):
     """`control_plane.compile.Compiler`: keeps state, so one thread at a time."""
 
@@ -36,7 +40,10 @@ class Compiles(Protocol):
 
 
 class SetsAside(Protocol):
-    """`control_plane.isolate.Isolation`."""
+    """`control_plane.isolate.Isolation`; its `edition` tells whether `holds` may have changed."""
+
+    @property
+    def edition(self) -> int: ...
 
     def holds(
         self, snapshot: Snapshot, resources: Mapping[Key, Resource] | None = None
@@ -162,13 +169,20 @@ class CompileLoop:
             self._changed.notify_all()
 
     async def _compiled(self, snapshot: Snapshot) -> Compiled:
-        """With the last good versions of what cannot be compiled, as far as there are any."""
-        work = snapshot.revision, snapshot.resources
-        compiled = await self._live.compile(*work, self._holds(snapshot))
-        good = self._target.last_good or self.live
-        if self._isolation is not None and self._isolation.found(compiled, good, snapshot):
+        """With what is set aside when it is done, and with the last good versions of that and of
+        what cannot be compiled, as far as there are any."""
+        work, isolation = (snapshot.revision, snapshot.resources), self._isolation
+        while True:
+            edition = isolation.edition if isolation is not None else 0
             compiled = await self._live.compile(*work, self._holds(snapshot))
-        return compiled
+            if isolation is None:
+                return compiled
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+            good = self._target.last_good or self.live
+            news = isolation.found(compiled, good, snapshot)
+            if not news and isolation.edition == edition:
+                return compiled
 
 
 class _Compiling:

@@ -13,7 +13,7 @@ Pure but for `examine`, which runs Envoy several times, and `save`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -36,12 +36,17 @@ _SHOWN: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A refusal of which it is not known yet who is at fault. `before`: what was known of the
-    suspects that are set aside for the moment."""
+    """A refusal of which it is not known yet who is at fault.
 
-    refusal: Refusal
+    Attributes:
+        units: the suspects.
+        before: what was known of those of them that are set aside for the moment.
+        reads: what these are made of.
+    """
+
     units: Mapping[Key, Unit]
     before: Mapping[Key, Park | None]
+    reads: Mapping[Key, Mapping[Key, int] | None]
 
 
 class Isolation:
@@ -56,7 +61,13 @@ class Isolation:
         self._records = Records(codec, commit)
         self._validator = validator
         self._local: dict[Key, Park] = {}  # known here, and perhaps not yet in etcd
-        self._case: _Case | None = None
+        self._cases: dict[int, _Case] = {}  # by the refusal's identity
+        self._edition = 0
+
+    @property
+    def edition(self) -> int:
+        """Another number whenever `holds` may have changed, though the snapshot has not."""
+        return self._edition
 
     def holds(
         self, snapshot: Snapshot, resources: Mapping[Key, Resource] | None = None
@@ -71,33 +82,40 @@ class Isolation:
         units = {} if at_fault else suspects.suspected(refusal)
         if len(units) == 1:
             at_fault, units = frozenset(units), {}
-        if units:
+        news = snapshot.revision > refusal.target.revision
+        if not units:
+            return self._set_aside(at_fault, refusal, snapshot, certain=True) or news
+        before: dict[Key, Park | None] = {}
+        if refusal.last_good is not None:
             parks = self._parks(snapshot)
-            before = {key: parks.get(key) for key in units} if refusal.last_good else {}
-            self._case = _Case(refusal, units, before)
-            at_fault = frozenset(before)
-        news = self._set_aside(at_fault, refusal, snapshot, certain=not units)
-        return news or snapshot.revision > refusal.target.revision
+            before = {key: parks.get(key) for key in units}
+            news |= self._set_aside(units, refusal, snapshot, certain=False)
+        reads = {key: self._local[key].read for key in before if key in self._local}
+        self._cases[id(refusal)] = _Case(units, before, reads)
+        return news
 
-    async def examine(self, current: Callable[[], Snapshot]) -> bool:
+    async def examine(self, refusal: Refusal, current: Callable[[], Snapshot]) -> bool:
         """Finds out who of the suspects it is, and lets the others go; whether that changes
         anything. `current` gives the newest snapshot."""
-        if self._case is None:
+        case = self._cases.get(id(refusal))
+        if case is None:
             return False
-        case, self._case = self._case, None
         bad = await culprits(case.units, self._validator)
+        del self._cases[id(refusal)]
         if bad is None:
-            return self._judge(case, case.before.keys(), current())
-        at_fault = suspects.with_users(bad, case.refusal)
+            return self._acquit(case, frozenset(case.before))
+        at_fault = suspects.with_users(bad, refusal)
         log.warning("of %d changes these are at fault: %s", len(case.units), _listed(bad))
-        return self._judge(case, at_fault, current())
+        news = self._acquit(case, at_fault)
+        rest = at_fault - case.before.keys()
+        return self._set_aside(rest, refusal, current(), certain=True) or news
 
     def found(self, compiled: Compiled, good: Compiled | None, snapshot: Snapshot) -> bool:
         """Keeps the last good version of what is aside, whyever; whether that is news.
 
         `good` is what a node is known to use.
         """
-        # Only by what is compiled: others have newer snapshots, of which the compiler knows nothing.
+        # Only by what is compiled: the compiler knows nothing of what newer snapshots hold.
         self._forget(snapshot)
         if not compiled.aside or good is None:
             return False
@@ -124,6 +142,7 @@ class Isolation:
         for key, park in gone.items():
             if self._local.get(key) is park:
                 del self._local[key]
+                self._edition += 1
         await self._records.save(lambda: self._local, gone)
 
     def unsaved(self, snapshot: Snapshot) -> bool:
@@ -167,26 +186,27 @@ class Isolation:
                 self._local[key] = replace(park, certain=certain)
                 done.append(key)
         if done:
+            self._edition += 1
             for_now = "" if certain else " for the moment"
             log.warning("set aside%s: %s: %s", for_now, _listed(done), reason)
         return bool(done)
 
-    def _judge(self, case: _Case, at_fault: Iterable[Key], snapshot: Snapshot) -> bool:
+    def _acquit(self, case: _Case, at_fault: Set[Key]) -> bool:
         """Keeps aside who is at fault, and lets the others go."""
-        guilty, news = set(at_fault), False
+        news = False
         for key, before in case.before.items():
             park = self._local.get(key)
-            if park is None or park.certain:
-                continue
+            if park is None or park.certain or park.read != case.reads.get(key):
+                continue  # it has changed since
             news = True
-            if key in guilty:
+            if key in at_fault:
                 self._local[key] = replace(park, certain=True)
             elif before is None:
                 del self._local[key]
             else:
                 self._local[key] = before
-        rest = guilty - case.before.keys()
-        return self._set_aside(rest, case.refusal, snapshot, certain=True) or news
+        self._edition += news
+        return news
 
 
 def _park(

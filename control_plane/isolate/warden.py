@@ -60,26 +60,29 @@ class Warden:
         self._isolation = isolation
         self._compilation = compilation
         self._snapshot = snapshot
+        self._turn = asyncio.Lock()  # one Envoy at a time is asked
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._judge())
             tasks.create_task(self._keep())
+            while True:
+                refusal = await self._nodes.refusal()
+                # At once: what is compiled from now on must be without it.
+                isolated = self._isolation.refused(refusal, self._snapshot())
+                tasks.create_task(self._judge(refusal, isolated=isolated))
 
-    async def _judge(self) -> None:
-        while True:
-            refusal = await self._nodes.refusal()
-            isolated = self._isolation.refused(refusal, self._snapshot())
-            if isolated:
-                await self._compilation.again()
-            if await self._isolation.examine(self._snapshot):
+    async def _judge(self, refusal: Refusal, *, isolated: bool) -> None:
+        if isolated or self._compilation.live is not refusal.target:
+            await self._compilation.again()
+        async with self._turn:
+            if await self._isolation.examine(refusal, self._snapshot):
                 isolated = True
                 await self._compilation.again()
-            if not isolated:
-                log.error("%s refused what no resource can be blamed for", refusal.node)
-            # Not before: until others are on their way, the refused one must not seem to be live.
-            self._nodes.judged(refusal.target.revision, isolated=isolated)
+        if not isolated:
+            log.error("%s refused what no resource can be blamed for", refusal.node)
+        # Not before: until others are on their way, the refused one must not seem to be live.
+        self._nodes.judged(refusal.target.revision, isolated=isolated)
 
     async def _keep(self) -> None:
         seen = None

@@ -20,7 +20,8 @@ from control_plane.xds.switch import Refusal, Switch
 class Core:
     """The server's state. Streams are known by the number `join` gives; `now` is in seconds.
 
-    `on_refused` is told of every refusal that takes a target back; it must not call the core.
+    `on_refused` is told of every refusal that takes a target back; it must not call the core. If it
+    says so, what was to come next is dropped, too: it was made without knowing of the refusal.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class Core:
         *,
         linger: float,
         patience: float,
-        on_refused: Callable[[Refusal], None] = lambda refusal: None,
+        on_refused: Callable[[Refusal], bool] = lambda refusal: False,
     ) -> None:
         self._on_refused = on_refused
         self.ledger = Ledger()
@@ -118,4 +119,5 @@ class Core:
         if rejected:
             node, target, last = stream.node.id, self._switch.target, self._switch.last_good
             names = answer.names, answer.named
-            self._on_refused(Refusal(node, type_url, *names, answer.error, target, last))
+            if self._on_refused(Refusal(node, type_url, *names, answer.error, target, last)):
+                self._switch.drop_next()

@@ -70,6 +70,10 @@ class Switch:
         """The newest target wins; it starts when the present move is over."""
         self._next = compiled
 
+    def drop_next(self) -> None:
+        """Whoever sets targets makes another in its place."""
+        self._next = None
+
     def observe(self, stream: int, progress: Progress) -> None:
         """Where a stream stands with `serving`."""
         old = self._progress.get(stream)
