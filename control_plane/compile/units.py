@@ -114,8 +114,13 @@ def reads(resource: Resource, resources: Mapping[Key, Resource]) -> frozenset[Ke
 
 
 def _check(key: Key, resources: Mapping[Key, Resource]) -> None:
-    """Raises Unusable if something is missing that the unit needs; Denied if it breaks a rule."""
+    """Raises Unusable if something is missing that the unit needs; Denied if it breaks a rule.
+
+    An upstream alone sends nothing to anybody: what it names is checked for those that use it.
+    """
     resource = resources[key]
+    if not isinstance(resource, Proxy):
+        return
     needed = {*resource.references(), *reads(resource, resources)}
     missing = sorted(needed - resources.keys())
     if missing:
