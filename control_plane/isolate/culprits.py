@@ -49,6 +49,9 @@ async def culprits(
     except ValidatorError as error:
         log.error("it cannot be told who is at fault: %s", error)
         return None
+    except Exception:  # a fault of ours must not leave them under suspicion for ever
+        log.exception("it cannot be told who is at fault")
+        return None
     if not found:
         log.error("an Envoy takes offline all of the %d changes that a node refused", len(units))
     return found or None

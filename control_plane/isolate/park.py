@@ -104,7 +104,7 @@ def decode(data: bytes, codec: Codec) -> Park:
         words = str(found["reason"]), str(found["node"])
         return Park(_key(found["unit"]), read, *words, closure, spent=bool(found["spent"]))
     except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError("not the record of a resource that is set aside") from error
+        raise ValueError("it is not of a resource that is set aside") from error
 
 
 def _closure(found: Mapping[str, object] | None, codec: Codec) -> Mapping[Key, Resource] | None:

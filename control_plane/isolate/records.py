@@ -102,8 +102,9 @@ class Records:
             return known
         try:
             return record, decode(record.value, self._codec)
-        except ValueError as error:
-            log.error("%s/%s in etcd is %s", FAMILY, name, error)
+        except Exception as error:  # one bad record must never stop everything else
+            why = str(error) if isinstance(error, ValueError) else type(error).__name__
+            log.error("%s/%s in etcd cannot be read: %s", FAMILY, name, why)
             return record, None
 
 

@@ -73,16 +73,25 @@ class Warden:
                 tasks.create_task(self._judge(refusal, isolated=isolated))
 
     async def _judge(self, refusal: Refusal, *, isolated: bool) -> None:
+        try:
+            isolated = await self._pursue(refusal, isolated=isolated)
+            if not isolated:
+                log.error("%s refused what no resource can be blamed for", refusal.node)
+        except Exception:  # a fault of ours costs this revision, not the control plane
+            log.exception("a refusal of %s could not be examined", refusal.node)
+            isolated = False
+        # Not before: until others are on their way, the refused one must not seem to be live.
+        self._nodes.judged(refusal.target.revision, isolated=isolated)
+
+    async def _pursue(self, refusal: Refusal, *, isolated: bool) -> bool:
+        """Has the others go live; whether all that was wrong is set aside."""
         if isolated or self._compilation.live is not refusal.target:
             await self._compilation.again()
         async with self._turn:
             if await self._isolation.examine(refusal, self._snapshot):
                 isolated = True
                 await self._compilation.again()
-        if not isolated:
-            log.error("%s refused what no resource can be blamed for", refusal.node)
-        # Not before: until others are on their way, the refused one must not seem to be live.
-        self._nodes.judged(refusal.target.revision, isolated=isolated)
+        return isolated
 
     async def _keep(self) -> None:
         seen = None

@@ -46,6 +46,7 @@ class Node:
         self.refused: Counter[tuple[str, str]] = Counter()
         """Offers of what it refuses, by name and version."""
         self.silent = False
+        self.dislikes: Callable[[XdsResource], bool] = is_bad
         self.join(hub)
 
     def join(self, hub: Hub) -> None:
@@ -75,7 +76,7 @@ class Node:
             self._answer(response)
 
     def _answer(self, response: Response) -> None:
-        bad = [xds for xds in response.resources if is_bad(xds)]
+        bad = [xds for xds in response.resources if self.dislikes(xds)]
         cache = self.cache[response.type_url]
         cache.update((xds.name, xds) for xds in response.resources if xds not in bad)
         for name in response.removed:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from control_plane.compile import PLAN
+from control_plane.compile import LISTENER, PLAN
 from control_plane.resources import Key
 from control_plane.store import StoreUnavailable
 from tests.support.api import MemoryStore
@@ -40,7 +40,7 @@ def check(world: World, node: Node, kinds: dict[str, str]) -> None:
     assert not {offer: times for offer, times in node.refused.items() if times > 1}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(edits=EDITS, restart=st.booleans())
 def test_whatever_is_edited_exactly_the_bad_ones_are_aside_and_each_was_offered_once(
     edits: list[tuple[dict[str, str], bool]], restart: bool
@@ -240,3 +240,51 @@ async def test_a_record_stays_until_the_silent_have_it_too() -> None:
         slow.speak()
         await world.settle()
         assert not world.records
+
+
+async def test_a_last_good_version_that_is_refused_too_is_left_out_for_good() -> None:
+    async with running(validator=Offline()) as world:
+        Node(world.hub)
+        await write(world.store, *pair("a"), *pair("b"))
+        await world.settle()
+        await write(world.store, *pair("a", "bad-plan", 1))
+        await world.settle()
+    async with running(world.store, Offline()) as other:
+        picky = Node(other.hub)
+        picky.dislikes = lambda xds: xds.type_url == PLAN and xds.name.startswith("a#")
+        await other.settle()
+        assert sum(picky.refused.values()) == 1
+        assert other.loop.live is not None
+        assert not other.loop.live.aside[Key("proxies", "a")].serving
+        assert b"proxy_rejected" in picky.routes
+    async with running(world.store) as third:
+        picky.join(third.hub)
+        await third.settle()
+        assert sum(picky.refused.values()) == 1
+
+
+async def test_what_no_resource_can_be_blamed_for_is_rejected_and_not_sent_again() -> None:
+    async with running(validator=Offline()) as world:
+        node = Node(world.hub)
+        node.dislikes = lambda xds: xds.type_url == LISTENER
+        revision = await write(world.store, *pair("a"))
+        await until(lambda: world.state(revision) == "rejected", world.state)
+        assert sum(node.refused.values()) == 1
+        assert not world.aside
+
+
+async def test_a_fault_of_the_examination_costs_one_revision_and_not_the_process() -> None:
+    class Broken:
+        async def accepts(self, units: object) -> bool:
+            raise KeyError("unlucky")
+
+    async with running(validator=Broken()) as world:
+        node = Node(world.hub)
+        await write(world.store, *pair("a"))
+        await world.settle()
+        await write(world.store, *pair("b"), *pair("c", "bad-route"))
+        await world.settle()
+        assert world.aside == {"proxies/b", "proxies/c"}
+        await write(world.store, *pair("d"))
+        await world.settle()
+        assert b"/p/d" in node.routes

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import pytest
 
-from control_plane.compile.model import CLUSTER, ROUTE
+from control_plane.compile.model import CLUSTER, ROUTE, SECRET
 from control_plane.xds.core import Core
+from control_plane.xds.delta import DeltaRequest, DeltaSubscription
+from control_plane.xds.serving import Stamp, Table
 from control_plane.xds.subscription import _is_in
 from control_plane.xds.switch import Refusal
-from tests.unit.control_plane.xds._clients import ROUTES, EnvoyClient, proxies
+from tests.unit.control_plane.xds._clients import ROUTES, EnvoyClient, proxies, resource
 
 
 def refusing_late() -> tuple[Core, EnvoyClient]:
@@ -97,6 +99,18 @@ def test_what_was_to_come_next_is_dropped_if_somebody_makes_another(examined: bo
     assert set(refusals[0].names) >= {"b"}
     assert core.last_good is not None
     assert core.last_good.revision == 1
+
+
+def test_of_a_refused_secret_the_name_is_known_and_the_words_are_not() -> None:
+    subscription = DeltaSubscription(SECRET)
+    table = Table({"key#1": resource(SECRET, "key#1")})
+    subscription.request(DeltaRequest(frozenset("*")), table)
+    response = subscription.next(table, Stamp(1, 1), "n", removals=False)
+    assert response is not None
+    answer = subscription.request(DeltaRequest(nonce="n", error="key#1: hunter2"), table)
+    assert answer is not None
+    assert answer.named == ("key#1",)
+    assert "hunter2" not in answer.error
 
 
 @pytest.mark.parametrize(
