@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -56,14 +57,7 @@ async def _edited(edits: list[tuple[dict[str, str], bool]], restart: bool) -> No
         kinds["first"] = "good"
         await world.settle()
         for version, (edit, wait) in enumerate(edits):
-            documents = [
-                each
-                for name, kind in edit.items()
-                if kind != "gone"
-                for each in pair(name, "" if kind == "good" else kind, version)
-            ]
-            gone = [name for name, kind in edit.items() if kind == "gone"]
-            await write(world.store, *documents, delete=gone)
+            await write(world.store, *_documents(edit, version), delete=_gone(edit))
             kinds = {k: v for k, v in {**kinds, **edit}.items() if v != "gone"}
             if wait:
                 await world.settle()
@@ -76,6 +70,47 @@ async def _edited(edits: list[tuple[dict[str, str], bool]], restart: bool) -> No
             node.join(world.hub)
             await world.settle()
             check(world, node, kinds)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(edits=EDITS)
+def test_two_replicas_with_nodes_of_their_own_come_to_the_same_and_then_rest(
+    edits: list[tuple[dict[str, str], bool]],
+) -> None:
+    asyncio.run(_edited_at_two(edits))
+
+
+async def _edited_at_two(edits: list[tuple[dict[str, str], bool]]) -> None:
+    kinds: dict[str, str] = {}
+    async with running(validator=Offline()) as one, running(one.store, Offline()) as two:
+        here, there, slow = Node(one.hub), Node(two.hub), Node(two.hub, "slow")
+        for version, (edit, wait) in enumerate([({"first": "good"}, True), *edits]):
+            await write(one.store, *_documents(edit, version), delete=_gone(edit))
+            kinds = {k: v for k, v in {**kinds, **edit}.items() if v != "gone"}
+            slow.silent = not wait
+            if wait:
+                await one.settle()
+                await two.settle()
+        slow.speak()
+        for _ in range(2):  # each may still have had something to write
+            await one.settle()
+            await two.settle()
+        check(one, here, kinds)
+        check(two, there, kinds)
+        check(two, slow, kinds)
+
+
+def _documents(edit: dict[str, str], version: int) -> list[dict[str, Any]]:
+    return [
+        each
+        for name, kind in edit.items()
+        if kind != "gone"
+        for each in pair(name, "" if kind == "good" else kind, version)
+    ]
+
+
+def _gone(edit: dict[str, str]) -> list[str]:
+    return [name for name, kind in edit.items() if kind == "gone"]
 
 
 async def test_the_last_good_version_serves_on_and_comes_back_after_a_restart() -> None:
