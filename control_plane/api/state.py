@@ -8,13 +8,14 @@ from typing import Protocol
 
 from control_plane._loop import Outcome
 from control_plane._verdicts import Verdicts
+from control_plane.access import Authenticator
 from control_plane.api._metrics import Metrics
 from control_plane.api._token import AdminToken
 from control_plane.compile import Compiled
 from control_plane.resources import Key, Resource
 from control_plane.resources.addresses import AddressPolicy
 from control_plane.settings import ApiLimits
-from control_plane.store import Build, Snapshot, StoredProblem, StoreUnavailable
+from control_plane.store import AuditPage, Build, Snapshot, StoredProblem, StoreUnavailable
 from control_plane.xds import NodeStatus, RevisionStatus
 
 
@@ -22,6 +23,8 @@ class Commits(Protocol):
     """`control_plane.store.Store`."""
 
     async def commit(self, build: Build) -> int: ...
+
+    async def audit(self, since: int, until: int, after: str | None, limit: int) -> AuditPage: ...
 
 
 class Snapshots(Protocol):
@@ -88,6 +91,10 @@ class State:
     metrics: Metrics
     limits: ApiLimits = field(default_factory=ApiLimits)
     addresses: AddressPolicy = field(default_factory=AddressPolicy)
+
+    @property
+    def authenticator(self) -> Authenticator:
+        return Authenticator(self.token)
 
     @property
     def snapshot(self) -> Snapshot:
