@@ -57,7 +57,7 @@ class Units:
         try:
             _check_deleted(key, closure, resources)
             self._check(key, closure)
-            self._check(key, {**closure, **_credentials(closure, resources)})
+            self._check(key, {**closure, **_shared_now(key, closure, resources)})
             known = self._held.get(key)
             if known is not None and known[0] == closure:
                 return known[1]
@@ -152,6 +152,19 @@ def _check_deleted(
     for k in sorted(closure.keys() - resources.keys() - named):
         if k.plural == Credential.plural:
             raise Denied(f"it uses {k}, which has been deleted")
+
+
+def _shared_now(
+    key: Key, closure: Mapping[Key, Resource], resources: Mapping[Key, Resource]
+) -> dict[Key, Resource]:
+    """What a last good version names, under the rules of today: credentials as they are now, and
+    the rest with those whom its owner shares it with now."""
+    found: dict[Key, Resource] = {
+        k: then.model_copy(update={"metadata": resources[k].metadata})
+        for k, then in closure.items()
+        if k != key and k in resources
+    }
+    return {**found, **_credentials(closure, resources)}
 
 
 def _rotated(

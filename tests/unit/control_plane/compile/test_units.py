@@ -116,6 +116,18 @@ def test_a_last_good_version_is_not_served_with_a_credential_that_has_been_delet
     assert not after.aside[P].serving
 
 
+def test_a_last_good_version_is_not_served_with_what_is_not_shared_any_more() -> None:
+    theirs = {"team": "theirs"}
+    shared = upstream("theirs", **theirs, sharedWith=["default"])
+    user = proxy(to="theirs")
+    good = compiled(resources(shared, user))
+    holds = {P: Hold("refused", "gateway", dict(good.units[P].read))}
+    after = compiled(resources(shared, proxy()), holds)
+    assert after.aside[P].serving
+    after = compiled(resources(upstream("theirs", **theirs), proxy()), holds)
+    assert P not in after.units
+
+
 def test_what_breaks_a_rule_has_nothing_in_its_place() -> None:
     """It can only have got there past the API."""
     after = compiled(resources(moved("http://other.example/v1")), held(P, stands=False))
