@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ext_proc import _snapshot
-from ext_proc._snapshot import Keeper, Snapshot, read_key
+from ext_proc import sealed
+from ext_proc._snapshot import Snapshot
 from ext_proc.ads import Known
 from ext_proc.errors import SnapshotRefused
+from ext_proc.sealed import Keeper, read_key
 from tests.unit.ext_proc.make import CANARY
 
 KEY = bytes(range(32))
@@ -68,7 +69,7 @@ def test_every_cut_is_noticed(snapshot: Snapshot) -> None:
     ("other", "words"),
     [
         (Snapshot(Path("w1.lkg"), "w1", bytes(32)), "another key"),
-        (Snapshot(Path("w1.lkg"), "w2", KEY), "another worker's"),
+        (Snapshot(Path("w1.lkg"), "w2", KEY), "another's"),
     ],
 )
 def test_whose_it_is_matters(snapshot: Snapshot, other: Snapshot, words: str) -> None:
@@ -121,7 +122,7 @@ def test_a_key(tmp_path: Path) -> None:
 async def test_many_changes_make_one_write(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_snapshot, "PAUSE", 0)
+    monkeypatch.setattr(sealed, "PAUSE", 0)
     asked = 0
 
     def known() -> Known:
@@ -157,8 +158,8 @@ async def test_a_disk_that_cannot_be_written_is_said(
 async def test_what_could_not_be_written_is_written_later(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_snapshot, "PAUSE", 0)
-    monkeypatch.setattr(_snapshot, "AGAIN", 0.01)
+    monkeypatch.setattr(sealed, "PAUSE", 0)
+    monkeypatch.setattr(sealed, "AGAIN", 0.01)
     tries = 0
 
     def sync(_descriptor: int) -> None:
