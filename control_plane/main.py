@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -43,6 +43,7 @@ from control_plane.store import (
     kek_from_file,
 )
 from control_plane.xds import SERVER_OPTIONS, Hub
+from control_plane.xds.gate import Gate
 
 log = logging.getLogger("naru.control_plane")
 
@@ -119,7 +120,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     compilation = CompileLoop(lambda: Compiler(settings.gateway), hub, metrics.compiled)
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
-        server, xds = _ads(hub, settings.xds)
+        server, xds = _ads(hub, settings.xds, lambda: compilation.live is not None)
         store = await stack.enter_async_context(_open(settings, sealer))
         compiling = compilation.run(store.reflector.subscribe())
         stack.push_async_callback(_ended, _watched(compiling, failed, "the compile loop"))
@@ -213,8 +214,10 @@ def _listening(address: Address) -> Iterator[socket.socket]:
         yield listening
 
 
-def _ads(hub: Hub, address: Address) -> tuple[grpc.aio.Server, Address]:
-    server = grpc.aio.server(options=_OPTIONS)
+def _ads(
+    hub: Hub, address: Address, is_open: Callable[[], bool]
+) -> tuple[grpc.aio.Server, Address]:
+    server = grpc.aio.server(options=_OPTIONS, interceptors=(Gate(is_open),))
     hub.register(server)
     try:
         port = server.add_insecure_port(str(address))

@@ -23,6 +23,8 @@ from control_plane.xds.subscription import Answer, Response, Subscription
 
 Variant = Literal["sotw", "delta"]
 MAX_TYPES = 64
+OBSERVER = "naru-failover"
+"""The cluster of nodes that only follow: they use nothing, so nobody waits for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,11 @@ class Node:
     id: str
     cluster: str = ""
     user_agent: str = ""
+
+    @property
+    def observes(self) -> bool:
+        """Whether it gets everything and counts for nothing."""
+        return self.cluster == OBSERVER
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,9 @@ KEYS = {
     "admin_token_file",
     "pids",
 }
-GROUPS = {"etcd", "redis", "control_plane", "ext_proc", "ratelimit", "envoy", "bentos"}
+GROUPS = {
+    "etcd", "redis", "control_plane", "ext_proc", "ratelimit", "failover", "envoy", "bentos",
+}  # fmt: skip
 
 
 @pytest.fixture
