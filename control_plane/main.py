@@ -35,10 +35,14 @@ from control_plane.api import (
 from control_plane.compile import Compiler
 from control_plane.settings import Address, Settings, SettingsError
 from control_plane.store import (
+    PREFIX,
+    Kek,
     KekError,
+    LastKnownGood,
     Limits,
     Sealer,
     Store,
+    derived_key,
     kek_from_base64,
     kek_from_file,
 )
@@ -113,7 +117,7 @@ async def _either(stop: asyncio.Event, failed: asyncio.Future[None]) -> None:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """Start every part; at the end, stop them in the order that the module tells."""
-    sealer = _sealer(settings)
+    kek = _kek(settings)
     state_token = _token(settings)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     metrics, hub = Metrics(), Hub()
@@ -121,7 +125,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
         server, xds = _ads(hub, settings.xds, lambda: compilation.live is not None)
-        store = await stack.enter_async_context(_open(settings, sealer))
+        store = await stack.enter_async_context(_open(settings, kek))
         compiling = compilation.run(store.reflector.subscribe())
         stack.push_async_callback(_ended, _watched(compiling, failed, "the compile loop"))
         await server.start()
@@ -177,12 +181,11 @@ def _stopping(stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(each)
 
 
-def _sealer(settings: Settings) -> Sealer:
+def _kek(settings: Settings) -> Kek:
     try:
-        kek = kek_from_base64(settings.kek) if settings.kek else kek_from_file(settings.kek_file)
+        return kek_from_base64(settings.kek) if settings.kek else kek_from_file(settings.kek_file)
     except KekError as error:
         raise StartError(str(error)) from error
-    return Sealer(kek)
 
 
 def _token(settings: Settings) -> AdminToken:
@@ -192,10 +195,20 @@ def _token(settings: Settings) -> AdminToken:
         raise StartError(f"NARU_ADMIN_TOKEN_FILE: {error}") from error
 
 
-def _open(settings: Settings, sealer: Sealer) -> Store:
+def _open(settings: Settings, kek: Kek) -> Store:
     etcd = settings.etcd
     limits = Limits(max_operations=etcd.max_operations, max_bytes=etcd.max_bytes)
-    return Store(etcd.endpoints, sealer, limits=limits)
+    kept = LastKnownGood(
+        settings.data_dir / "control_plane.lkg", PREFIX, lambda: (derived_key(kek.key),)
+    )
+    return Store(
+        etcd.endpoints,
+        Sealer(kek),
+        PREFIX,
+        limits=limits,
+        last_known_good=kept,
+        patience=etcd.patience,
+    )
 
 
 @contextlib.contextmanager

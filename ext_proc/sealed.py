@@ -142,6 +142,8 @@ class Keeper(Generic[T]):
         self._snapshot = snapshot
         self._known = known
         self._changed = asyncio.Event()
+        self.trouble: str | None = None
+        """Why the newest could not be written; `None` once it was."""
         self._writing = threading.Lock()  # a write goes on in its thread if `run` is cancelled
 
     def changed(self) -> None:
@@ -167,8 +169,10 @@ class Keeper(Generic[T]):
             await asyncio.to_thread(self._write, self._known())
         except OSError as error:
             log.warning("no snapshot in %s: %s", self._snapshot.path, error.strerror)
+            self.trouble = f"{self._snapshot.path}: {error.strerror}"
             self._changed.set()
             return False
+        self.trouble = None
         return True
 
     def _write(self, known: T) -> None:

@@ -12,12 +12,15 @@ from control_plane.api._token import AdminToken
 from control_plane.compile import Compiled
 from control_plane.resources import Key, Resource
 from control_plane.settings import ApiLimits
-from control_plane.store import Build, Snapshot, StoredProblem, StoreUnavailable
+from control_plane.store import Build, Kept, Snapshot, StoredProblem, StoreUnavailable
 from control_plane.xds import NodeStatus, RevisionStatus
 
 
 class Commits(Protocol):
     """`control_plane.store.Store`."""
+
+    @property
+    def unsaved(self) -> str | None: ...
 
     async def commit(self, build: Build) -> int: ...
 
@@ -33,6 +36,9 @@ class Snapshots(Protocol):
 
     @property
     def trouble(self) -> str | None: ...
+
+    @property
+    def restored(self) -> Kept | None: ...
 
     @property
     def problems(self) -> Mapping[str, StoredProblem]: ...

@@ -3,6 +3,8 @@
 `Store.commit` is the only way to write, `Store.reflector` the only way to read.
 """
 
+from control_plane.store._layout import PREFIX
+from control_plane.store._lkg import Kept, LastKnownGood, derived_key
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import (
     Conflict,
@@ -34,6 +36,7 @@ from control_plane.store.sealing import (
 from control_plane.store.store import Build, Limits, Store
 
 __all__ = [
+    "PREFIX",
     "Build",
     "Changes",
     "Codec",
@@ -41,6 +44,8 @@ __all__ = [
     "Guard",
     "Kek",
     "KekError",
+    "Kept",
+    "LastKnownGood",
     "Limits",
     "OutcomeUnknown",
     "Reflector",
@@ -58,6 +63,7 @@ __all__ = [
     "TooLarge",
     "Undecodable",
     "WrongKek",
+    "derived_key",
     "kek_from_base64",
     "kek_from_file",
 ]

@@ -36,6 +36,8 @@ def _headline(status: Mapping[str, Any]) -> str:
     lines = [f"Revision {status['revision']}: {status['state']}"]
     for problem in status.get("compile_problems", []):
         lines.append(f"  not compiled: {problem['field']}: {problem['message']}")
+    for fact in status.get("store", {}).get("degraded", []):
+        lines.append(f"  {fact}")
     for node, words in status.get("refused", {}).items():
         lines.append(f"  {node} refused it: {words}")
     if status.get("refused"):
