@@ -33,6 +33,7 @@ from control_plane.api import (
     load_or_create_token,
 )
 from control_plane.compile import Compiler
+from control_plane.isolate import EnvoyValidator, Isolation, Warden
 from control_plane.settings import Address, Settings, SettingsError
 from control_plane.store import (
     PREFIX,
@@ -120,14 +121,21 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     kek = _kek(settings)
     state_token = _token(settings)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    metrics, hub = Metrics(), Hub()
-    compilation = CompileLoop(lambda: Compiler(settings.gateway), hub, metrics.compiled)
+    metrics, hub = Metrics(), Hub(examined=True)
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
         server, xds = _ads(hub, settings.xds, lambda: compilation.live is not None)
         store = await stack.enter_async_context(_open(settings, kek))
-        compiling = compilation.run(store.reflector.subscribe())
-        stack.push_async_callback(_ended, _watched(compiling, failed, "the compile loop"))
+        isolation = Isolation(store.codec, store.commit, _validator(settings))
+        compilation = CompileLoop(
+            lambda: Compiler(settings.gateway), hub, metrics.compiled, isolation
+        )
+        warden = Warden(hub, isolation, compilation, lambda: store.snapshot)
+        for name, work in (
+            ("the compile loop", compilation.run(store.reflector.subscribe())),
+            ("the isolation of what nodes refuse", warden.run()),
+        ):
+            stack.push_async_callback(_ended, _watched(work, failed, name))
         await server.start()
         stack.push_async_callback(server.stop, _LAST_WORDS)
         app = create_app(
@@ -193,6 +201,11 @@ def _token(settings: Settings) -> AdminToken:
         return load_or_create_token(settings.admin_token_file)
     except TokenError as error:
         raise StartError(f"NARU_ADMIN_TOKEN_FILE: {error}") from error
+
+
+def _validator(settings: Settings) -> EnvoyValidator | None:
+    binary = settings.envoy
+    return None if binary is None else EnvoyValidator(binary, settings.gateway)
 
 
 def _open(settings: Settings, kek: Kek) -> Store:

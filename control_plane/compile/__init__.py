@@ -14,7 +14,10 @@ from control_plane.compile.model import (
     ROUTE,
     SECRET,
     TYPES,
+    Aside,
     Compiled,
+    Hold,
+    Unit,
     XdsResource,
 )
 from control_plane.compile.settings import GatewaySettings
@@ -30,9 +33,12 @@ __all__ = [
     "ROUTE",
     "SECRET",
     "TYPES",
+    "Aside",
     "Compiled",
     "Compiler",
     "GatewaySettings",
+    "Hold",
+    "Unit",
     "XdsResource",
 ]
 

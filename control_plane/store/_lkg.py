@@ -27,7 +27,7 @@ _PURPOSE: Final = b"naru/control-plane-last-known-good/1"
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """All records of the product, as they were in one etcd at one revision; `saved` is Unix time."""
+    """All records of the product, as one etcd had them at one revision; `saved` is Unix time."""
 
     cluster: int
     revision: int

@@ -82,14 +82,14 @@ class Store:
         """`last_known_good` is where the state is kept, and begun with if etcd has not answered
         within `patience` seconds."""
         self._client = EtcdClient(endpoints, credentials)
-        self._codec = Codec(sealer)
+        self.codec = Codec(sealer)
         self._layout = Layout(prefix)
         self._limits = limits or Limits()
         self._turn = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._kept, self._patience = last_known_good, patience
         self.reflector = Reflector(
-            self._client, self._codec.decode, self._layout, page_size=page_size, silence=silence
+            self._client, self.codec.decode, self._layout, page_size=page_size, silence=silence
         )
 
         self._keeper = (
@@ -210,7 +210,7 @@ class Store:
                 f"{count} documents do not fit into one transaction: apply at most {most} at once"
             )
         puts = {
-            self._layout.resource(key): self._codec.encode(resource)
+            self._layout.resource(key): self.codec.encode(resource)
             for key, resource in changes.puts.items()
         }
         deletes = [self._layout.resource(key) for key in sorted(changes.deletes)]
