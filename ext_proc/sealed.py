@@ -169,7 +169,7 @@ class Keeper(Generic[T]):
             await asyncio.to_thread(self._write, self._known())
         except OSError as error:
             log.warning("no snapshot in %s: %s", self._snapshot.path, error.strerror)
-            self.trouble = f"{self._snapshot.path}: {error.strerror}"
+            self.trouble = error.strerror
             self._changed.set()
             return False
         self.trouble = None

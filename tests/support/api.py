@@ -14,7 +14,7 @@ from control_plane._loop import CompileLoop
 from control_plane.api import AdminToken, Metrics, State, create_app
 from control_plane.compile import Compiled, Compiler, GatewaySettings
 from control_plane.settings import ApiLimits
-from control_plane.store import Build, Guard, Snapshot, Stored, StoredProblem
+from control_plane.store import Build, Guard, Kept, Snapshot, Stored, StoredProblem
 from control_plane.xds import NodeRevision, NodeStatus, RevisionStatus
 
 TOKEN = "test-admin-token-0123456789"
@@ -27,6 +27,8 @@ class MemoryStore:
         self.snapshot = Snapshot()
         self.synced = True
         self.trouble: str | None = None
+        self.unsaved: str | None = None
+        self.restored: Kept | None = None
         self.problems: Mapping[str, StoredProblem] = {}
         self.error: Exception | None = None
         self.rivals: list[Build] = []
