@@ -226,8 +226,15 @@ def test_without_etcd_and_control_plane(
     parts.start("failover", "ext-proc", "envoy")
     wait_for(lambda: served(gateway), 30, "calls out of the snapshots")
 
-    etcd.start()
+    # A control plane that has nothing to say must not keep them waiting for it.
+    (places.root / "data/control_plane.lkg").unlink()
     parts.start("control-plane")
+    wait_for(lambda: readyz(gateway)["status"] == "not ready", 20, "a control plane without etcd")
+    parts.end("ext-proc", "envoy")
+    parts.start("ext-proc", "envoy")
+    wait_for(lambda: served(gateway), 30, "calls out of the snapshots")
+
+    etcd.start()
     wait_for(lambda: connected(gateway.api) == {"envoy", "worker"}, 30, "the nodes")
     assert not lanes(gateway)
     gateway.apply(document("Proxy", "later", {"upstreams": [{"name": "provider"}]}))

@@ -5,6 +5,7 @@ import base64
 import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,25 @@ def test_what_a_killed_worker_left_is_cleared(snapshot: Snapshot) -> None:
         (snapshot.path.parent / name).touch()
     snapshot.clear()
     assert sorted(path.name for path in snapshot.path.parent.iterdir()) == sorted(kept)
+
+
+_FULL = """
+import resource, sys
+from pathlib import Path
+from ext_proc.sealed import SealedFile
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    SealedFile(Path(sys.argv[1]), "w1", bytes(range(32))).write(bytes(100_000))
+except OSError as error:
+    sys.exit(f"refused: {error.strerror}")
+"""
+
+
+def test_a_disk_that_is_full_leaves_the_old_one(snapshot: Snapshot) -> None:
+    """In a process of its own, which may not write files of more than a page."""
+    snapshot.write(KNOWN)
+    command = [sys.executable, "-c", _FULL, str(snapshot.path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert "refused: File too large" in ended.stderr
+    assert snapshot.read() == KNOWN
+    assert [path.name for path in snapshot.path.parent.iterdir()] == ["w1.lkg"]
