@@ -27,6 +27,10 @@ from ext_proc.errors import SnapshotRefused
 TYPES: Final = (CLUSTER, ENDPOINT, SECRET, LISTENER, ROUTE)
 """What an Envoy asks for; workers keep plans themselves."""
 
+_WORKERS: Final = "ext_proc@"
+"""What the endpoints of an Envoy's workers begin with. A hub makes them of what that Envoy says of
+itself, so the one that it starts from does, too; and what was known of their health is old."""
+
 Kept = list[tuple[str, list[tuple[str, str, bytes]]]]
 """For each type its URL, and name, version and content of its resources."""
 
@@ -62,6 +66,7 @@ class Mirror:
         resources = [
             XdsResource(url, item.name, item.version, item.resource.value)
             for item in response.resources
+            if not item.name.startswith(_WORKERS)
         ]
         gone = set(response.removed_resources)
         if url == LISTENER and not self.whole:

@@ -7,13 +7,21 @@ from collections.abc import Mapping
 import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
 
-from control_plane.compile.model import CLUSTER, LISTENER, PLAN, ROUTE, Compiled, XdsResource
+from control_plane.compile.model import (
+    CLUSTER,
+    ENDPOINT,
+    LISTENER,
+    PLAN,
+    ROUTE,
+    Compiled,
+    XdsResource,
+)
 from control_plane.failover._mirror import Mirror, kept
 from control_plane.xds.core import Core
 from control_plane.xds.messages import read, require_node, write
 from control_plane.xds.stream import Stream
 from ext_proc.errors import SnapshotRefused
-from tests.unit.control_plane.xds._clients import EnvoyClient, proxies
+from tests.unit.control_plane.xds._clients import EnvoyClient, proxies, resource
 
 
 class Link:
@@ -54,6 +62,16 @@ def test_it_has_all_that_an_envoy_needs_and_no_plans() -> None:
     assert mirror.whole
     assert content(mirror.compiled(1)) == content(proxies(1, "a", "b"))
     assert PLAN not in mirror.compiled(1).resources
+
+
+def test_the_endpoints_of_workers_are_not_kept() -> None:
+    core, served = Core(linger=0, patience=10), proxies(1, "a")
+    workers = resource(ENDPOINT, "ext_proc@gateway")
+    endpoints = {**served.resources[ENDPOINT], workers.name: workers}
+    core.set_target(Compiled(1, {**served.resources, ENDPOINT: endpoints}), 0)
+    mirror = Mirror("failover")
+    Link(core, mirror).drain()
+    assert content(mirror.compiled(1)) == content(served)
 
 
 def test_it_is_not_whole_before_the_listeners_have_come() -> None:
