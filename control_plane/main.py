@@ -47,8 +47,7 @@ from control_plane.store import (
     kek_from_base64,
     kek_from_file,
 )
-from control_plane.xds import SERVER_OPTIONS, Hub
-from control_plane.xds.gate import Gate
+from control_plane.xds import SERVER_OPTIONS, Gate, Hub
 
 log = logging.getLogger("naru.control_plane")
 

@@ -23,8 +23,7 @@ import grpc.aio
 from control_plane.compile.model import Compiled
 from control_plane.failover._mirror import Mirror
 from control_plane.failover._snapshot import Snapshot
-from control_plane.xds import SERVER_OPTIONS, Hub
-from control_plane.xds.gate import Gate
+from control_plane.xds import SERVER_OPTIONS, Gate, Hub
 from ext_proc import ads_grpc
 from ext_proc.errors import SnapshotRefused
 from ext_proc.sealed import Keeper, SealedFile, read_key

@@ -176,6 +176,12 @@ def readyz(gateway: Gateway) -> dict[str, Any]:
         return {"status": "away"}
 
 
+def applied(gateway: Gateway) -> dict[str, int]:
+    """The revision at each node that is connected."""
+    nodes = gateway.api.get("/api/v1/status").json()["nodes"]
+    return {node["id"]: node["applied_revision"] for node in nodes if node["connected"]}
+
+
 def envoys_changes(places: Places) -> dict[str, str]:
     """Envoy's counters of changes."""
     lines = httpx.get(f"http://{places.admin}/stats").text.splitlines()
@@ -204,11 +210,12 @@ def test_without_etcd(
     parts.start("control-plane")
     ready = wait_for(lambda: (r := readyz(gateway))["status"] == "ready" and r, 20, "readiness")
     assert f"revision {revision} is served as it was saved at" in ready["degraded"][0]
-    wait_for(lambda: connected(gateway.api) == {"envoy", "worker"}, 20, "the nodes")
-    status = gateway.api.get(f"/api/v1/revisions/{revision}").json()
-    assert status["state"] == "applied", status
+    wait_for(lambda: applied(gateway) == {"envoy": revision, "worker": revision}, 20, "the nodes")
     assert envoys_changes(places) == before
     assert not lanes(gateway)
+    parts.end("envoy", "ext-proc")
+    parts.start("envoy", "ext-proc")
+    wait_for(lambda: served(gateway), 20, "an Envoy and a worker that have restarted")
     assert write(gateway, "two").status_code == 503
 
     etcd.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -31,8 +32,9 @@ async def calling(hub: Hub, gate: Gate) -> AsyncIterator[Any]:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         message = pb.DeltaDiscoveryRequest(type_url=PLAN, resource_names_subscribe=["*"])
         message.node.id = "n"
-        call = channel.stream_stream(f"/{SERVICE}/DeltaAggregatedResources")()
-        await call.write(message.SerializeToString())
+        call: Any = channel.stream_stream(f"/{SERVICE}/DeltaAggregatedResources")()
+        with contextlib.suppress(grpc.aio.AioRpcError):  # it may have been refused by now
+            await call.write(message.SerializeToString())
         yield call
     await server.stop(None)
 
