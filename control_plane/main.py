@@ -37,13 +37,11 @@ from control_plane.isolate import EnvoyValidator, Isolation, Warden
 from control_plane.settings import Address, Settings, SettingsError
 from control_plane.store import (
     PREFIX,
-    Kek,
     KekError,
     LastKnownGood,
     Limits,
     Sealer,
     Store,
-    derived_key,
     kek_from_base64,
     kek_from_file,
 )
@@ -117,14 +115,14 @@ async def _either(stop: asyncio.Event, failed: asyncio.Future[None]) -> None:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """Start every part; at the end, stop them in the order that the module tells."""
-    kek = _kek(settings)
+    sealer = _sealer(settings)
     state_token = _token(settings)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     metrics, hub = Metrics(), Hub(examined=True)
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
         server, xds = _ads(hub, settings.xds, lambda: compilation.live is not None)
-        store = await stack.enter_async_context(_open(settings, kek))
+        store = await stack.enter_async_context(_open(settings, sealer))
         isolation = Isolation(store.codec, store.commit, _validator(settings))
         compilation = CompileLoop(
             lambda: Compiler(settings.gateway), hub, metrics.compiled, isolation
@@ -188,11 +186,12 @@ def _stopping(stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(each)
 
 
-def _kek(settings: Settings) -> Kek:
+def _sealer(settings: Settings) -> Sealer:
     try:
-        return kek_from_base64(settings.kek) if settings.kek else kek_from_file(settings.kek_file)
+        kek = kek_from_base64(settings.kek) if settings.kek else kek_from_file(settings.kek_file)
     except KekError as error:
         raise StartError(str(error)) from error
+    return Sealer(kek)
 
 
 def _token(settings: Settings) -> AdminToken:
@@ -207,15 +206,13 @@ def _validator(settings: Settings) -> EnvoyValidator | None:
     return None if binary is None else EnvoyValidator(binary, settings.gateway)
 
 
-def _open(settings: Settings, kek: Kek) -> Store:
+def _open(settings: Settings, sealer: Sealer) -> Store:
     etcd = settings.etcd
     limits = Limits(max_operations=etcd.max_operations, max_bytes=etcd.max_bytes)
-    kept = LastKnownGood(
-        settings.data_dir / "control_plane.lkg", PREFIX, lambda: (derived_key(kek.key),)
-    )
+    kept = LastKnownGood(settings.data_dir / "control_plane.lkg", PREFIX, sealer.derive)
     return Store(
         etcd.endpoints,
-        Sealer(kek),
+        sealer,
         PREFIX,
         limits=limits,
         last_known_good=kept,

@@ -1,6 +1,6 @@
 """A file that only its owner can read and nobody can change unseen: what a process knew last.
 
-    naru-lkg | version, 1 byte | id of the key, 8 | nonce, 12 | AES-256-GCM of the rest | tag, 16
+    label | naru-lkg | version, 1 | id of the key, 8 | nonce, 12 | AES-256-GCM of the rest | tag, 16
 
 The tag covers all of the file and the owner's name, so a file that was cut, changed or taken from
 another owner does not open. It is replaced in one step: a disk that is full leaves the old one. Not
@@ -46,11 +46,12 @@ _HEADER: Final = len(_MAGIC) + _KEY_ID + _NONCE
 
 @dataclass(frozen=True, slots=True)
 class SealedFile:
-    """The file of one owner. All methods block."""
+    """The file of one owner; it begins with `label`, for all to read. All methods block."""
 
     path: Path
     owner: str
     key: bytes = field(repr=False)
+    label: bytes = b""
 
     def write(self, content: bytes) -> None:
         """Replace the file in one step.
@@ -105,21 +106,21 @@ class SealedFile:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # 30 ms, seldom needed
 
         nonce = os.urandom(_NONCE)
-        header = _MAGIC + _key_id(self.key) + nonce
+        header = self.label + _MAGIC + _key_id(self.key) + nonce
         return header + AESGCM(self.key).encrypt(nonce, content, header + self.owner.encode())
 
     def _unseal(self, data: bytes) -> bytes:
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        header = data[:_HEADER]
-        if not header.startswith(_MAGIC):
+        header, known = data[: len(self.label) + _HEADER], self.label + _MAGIC
+        if not header.startswith(known):
             raise SnapshotRefused("it has no known format")
-        if header[len(_MAGIC) : len(_MAGIC) + _KEY_ID] != _key_id(self.key):
+        if header[len(known) : len(known) + _KEY_ID] != _key_id(self.key):
             raise SnapshotRefused("it was sealed with another key")
         try:
             context = header + self.owner.encode()
-            return AESGCM(self.key).decrypt(header[-_NONCE:], data[_HEADER:], context)
+            return AESGCM(self.key).decrypt(header[-_NONCE:], data[len(header) :], context)
         except (InvalidTag, ValueError):
             raise SnapshotRefused("it is damaged, or another's") from None
 

@@ -4,7 +4,7 @@
 """
 
 from control_plane.store._layout import PREFIX
-from control_plane.store._lkg import Kept, LastKnownGood, derived_key
+from control_plane.store._lkg import Kept, LastKnownGood
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import (
     Conflict,
@@ -63,7 +63,6 @@ __all__ = [
     "TooLarge",
     "Undecodable",
     "WrongKek",
-    "derived_key",
     "kek_from_base64",
     "kek_from_file",
 ]

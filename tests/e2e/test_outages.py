@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from control_plane.failover._snapshot import Snapshot as EnvoySnapshot
-from control_plane.store import PREFIX, LastKnownGood, derived_key
+from control_plane.store import PREFIX, Kek, LastKnownGood, Sealer
 from ext_proc._snapshot import Snapshot as WorkerSnapshot
 from ext_proc.sealed import SealedFile
 from tests.e2e.conftest import tour
@@ -130,8 +130,8 @@ def gateway(places: Places, parts: Parts, provider: Provider) -> Iterator[Gatewa
 
 def kept(places: Places) -> list[bool]:
     """Whether each of the snapshots has the last proxy."""
-    data, key = places.root / "data", derived_key(bytes(32))
-    stored = LastKnownGood(data / "control_plane.lkg", PREFIX, lambda: (key,)).read()
+    data, sealer = places.root / "data", Sealer(Kek(bytes(32)))
+    stored = LastKnownGood(data / "control_plane.lkg", PREFIX, sealer.derive).read()
     served = EnvoySnapshot(SealedFile(data / "envoy.lkg", "failover", KEY)).read()
     plans = WorkerSnapshot(data / "ext_proc/worker.lkg", "worker", KEY).read()
     last = b"restoring"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.store import LastKnownGood, Sealer, Store, StoreUnavailable, derived_key
+from control_plane.store import Kek, LastKnownGood, Sealer, Store, StoreUnavailable
 from tests.support.documents import credential
 from tests.support.etcd import EtcdProcess
 from tests.support.stores import KEK, put, running, secrets_in, until
@@ -19,8 +19,8 @@ CANARY = "canary-9a1b7c"
 
 
 def keeping(directory: Path, **options: Any) -> dict[str, Any]:
-    key = derived_key(KEK.key)
-    file = LastKnownGood(directory / "state" / "control_plane.lkg", "/naru/v1", lambda: (key,))
+    path = directory / "state" / "control_plane.lkg"
+    file = LastKnownGood(path, "/naru/v1", Sealer(KEK).derive)
     return {"last_known_good": file, "patience": 0.2, **options}
 
 
@@ -35,10 +35,9 @@ async def written(own_etcd: EtcdProcess, tmp_path: Path) -> int:
 def spoil(file: LastKnownGood, damage: str) -> None:
     good = file.path.read_bytes()
     if damage == "foreign":
-        key = derived_key(bytes(32))
         kept = file.read()
         assert kept is not None
-        LastKnownGood(file.path, file.prefix, lambda: (key,)).write(kept)
+        LastKnownGood(file.path, file.prefix, Sealer(Kek(bytes(32))).derive).write(kept)
     else:
         file.path.write_bytes(good[:-1] if damage == "cut" else good[:-1] + bytes([good[-1] ^ 1]))
 

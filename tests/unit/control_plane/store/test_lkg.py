@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.store import PREFIX, Kept, LastKnownGood, derived_key
+from control_plane.store import PREFIX, Kek, KekError, Kept, LastKnownGood, Sealer
 from control_plane.store._records import Record
 from ext_proc.errors import SnapshotRefused
 
-KEK, OLDER = bytes(range(32)), bytes(32)
+KEK, OLDER = Kek(bytes(range(32))), Kek(bytes(32))
 RECORDS = [Record(b"/naru/v1/guard", b"canary-1", 1, 2, 3), Record(b"/naru/v1/x", b"", 4, 5, 6)]
 
 
-def file(path: Path, *keks: bytes, prefix: str = PREFIX) -> LastKnownGood:
-    return LastKnownGood(path / "lkg", prefix, lambda: [derived_key(kek) for kek in keks])
+def file(path: Path, *keks: Kek, prefix: str = PREFIX) -> LastKnownGood:
+    return LastKnownGood(path / "lkg", prefix, Sealer(keks[0], keks[1:]).derive)
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -45,13 +45,33 @@ def test_whose_it_is_matters(tmp_path: Path) -> None:
         file(tmp_path, KEK, prefix="/team/naru").read()
 
 
-def test_the_key_is_not_the_kek() -> None:
-    assert len(derived_key(KEK)) == 32
-    assert len({derived_key(KEK), derived_key(OLDER), KEK, OLDER}) == 4
+def test_it_names_the_kek_and_is_not_sealed_with_it(tmp_path: Path) -> None:
+    snapshot = file(tmp_path, KEK)
+    snapshot.write(Kept.of(1, 1, RECORDS))
+    assert snapshot.path.read_bytes().startswith(KEK.id.encode())
+    assert len({KEK.derive("a"), KEK.derive("b"), OLDER.derive("a"), KEK.key}) == 4
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\xff" * 99, KEK.id.encode(), b"x" * 99])
+def test_a_file_that_is_none(tmp_path: Path, content: bytes) -> None:
+    snapshot = file(tmp_path, KEK)
+    snapshot.path.write_bytes(content)
+    with pytest.raises(SnapshotRefused):
+        snapshot.read()
+
+
+def test_without_its_key_it_is_not_written(tmp_path: Path) -> None:
+    def derive(purpose: str, kek_id: str | None = None) -> tuple[str, bytes]:
+        raise KekError("the key is not here")
+
+    snapshot = LastKnownGood(tmp_path / "lkg", PREFIX, derive)
+    with pytest.raises(OSError, match="the key is not here"):
+        snapshot.write(Kept.of(1, 1, RECORDS))
+    assert not snapshot.path.exists()
 
 
 def test_sealed_but_something_else(tmp_path: Path) -> None:
     snapshot = file(tmp_path, KEK)
-    snapshot._file(derived_key(KEK)).write(b"\xc1")
+    snapshot._file(*snapshot.derive("control-plane.lkg")).write(b"\xc1")
     with pytest.raises(SnapshotRefused, match="something else"):
         snapshot.read()
