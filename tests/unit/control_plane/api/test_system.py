@@ -161,6 +161,7 @@ async def test_status(api: Api) -> None:
         "store": {
             "synced": True,
             "trouble": None,
+            "degraded": [],
             "unreadable": [{"key": "credentials/a", "code": "wrong_kek", "message": "another key"}],
         },
         "resources": {"upstreams": 2},
