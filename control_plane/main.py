@@ -23,6 +23,7 @@ import grpc.aio
 import uvicorn
 from fastapi import FastAPI
 
+from control_plane._local import seen_from_here
 from control_plane._loop import CompileLoop
 from control_plane.api import (
     AdminToken,
@@ -121,6 +122,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     metrics, hub = Metrics(), Hub(examined=True)
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
+        api = Address(*listening.getsockname()[:2])
         server, xds = _ads(hub, settings.xds, lambda: compilation.live is not None)
         store = await stack.enter_async_context(_open(settings, sealer))
         isolation = Isolation(store.codec, store.commit, _validator(settings))
@@ -136,14 +138,22 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         await server.start()
         stack.push_async_callback(server.stop, _LAST_WORDS)
         app = create_app(
-            State(store, store.reflector, compilation, hub, state_token, metrics, settings.limits)
+            State(
+                store,
+                store.reflector,
+                compilation,
+                hub,
+                state_token,
+                metrics,
+                settings.limits,
+                seen_from_here(settings.addresses, (api, xds)),
+            )
         )
         web = _Web(_web_config(app, settings))
         serving = _watched(web.serve(sockets=[listening]), failed, "the API")
         stack.push_async_callback(web.stop, serving)
         stack.callback(failed.cancel)
-        host, port = listening.getsockname()[:2]
-        yield Running(Address(host, port), xds, failed)
+        yield Running(api, xds, failed)
 
 
 class _Web(uvicorn.Server):
