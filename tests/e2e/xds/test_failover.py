@@ -15,9 +15,11 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
-from control_plane.compile.model import ROUTE, XdsResource
+from control_plane.compile.model import ROUTE, Compiled, XdsResource
 from control_plane.failover import FailoverSettings, run
+from control_plane.failover._mirror import Mirror
 from naru.bootstrap import read_template
 from tests.e2e.xds import _world as world
 from tests.e2e.xds.conftest import Fleet
@@ -146,25 +148,45 @@ async def test_an_envoy_that_restarts_without_a_control_plane(
 
 
 async def test_a_refused_revision_is_never_kept(
-    fleet: Fleet, beside: Beside, envoy: EnvoyProcess
+    fleet: Fleet, beside: Beside, envoy: EnvoyProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    received, taken = all_that_is_taken(monkeypatch)
     async with beside.running():
         await fleet.apply(1, *resources(envoy, "one"))
         await beside.written()
-        first = beside.settings.state_file.read_bytes()
         bad = world.routes({"/up": "a"}, {"[": "two"}, regex=True)
-        fleet.hub.set_target(
-            world.compiled(2, *[r for r in resources(envoy, "") if r.type_url != ROUTE], bad)
-        )
-        status = await fleet.hub.wait(2, SOON)
-        assert status.state == "rejected"
+        others = [each for each in resources(envoy, "") if each.type_url != ROUTE]
+        fleet.hub.set_target(world.compiled(2, *others, bad))
+        assert (await fleet.hub.wait(2, SOON)).state == "rejected"
+        await until(lambda: bad.body in received, "it at the observer")
         await fleet.apply(3, *resources(envoy, "three"))
-        await until(lambda: beside.settings.state_file.read_bytes() != first, "another snapshot")
+        await until(lambda: any(b"three" in body for body in taken), "what is good")
+    assert bad.body not in taken
     await fleet.cut()
     await asyncio.to_thread(envoy.stop)
     async with beside.running():
         await asyncio.to_thread(envoy.start)
         assert await get(envoy, "/text") == "three"
+
+
+def all_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> tuple[list[bytes], list[bytes]]:
+    """Every resource that the observer receives, and every one that it keeps and serves."""
+    received: list[bytes] = []
+    taken: list[bytes] = []
+    receive, compiled = Mirror.receive, Mirror.compiled
+
+    def receiving(self: Mirror, response: DeltaDiscoveryResponse) -> DeltaDiscoveryRequest:
+        received.extend(each.resource.value for each in response.resources)
+        return receive(self, response)
+
+    def taking(self: Mirror, revision: int) -> Compiled:
+        found = compiled(self, revision)
+        taken.extend(each.body for table in found.resources.values() for each in table.values())
+        return found
+
+    monkeypatch.setattr(Mirror, "receive", receiving)
+    monkeypatch.setattr(Mirror, "compiled", taking)
+    return received, taken
 
 
 @pytest.mark.parametrize("damage", [lambda good: good[:-1], lambda good: b"no" + good, None])
