@@ -19,6 +19,8 @@ from control_plane.store.errors import (
     WrongKek,
 )
 from control_plane.store.model import (
+    AuditEntry,
+    AuditPage,
     Changes,
     Guard,
     Snapshot,
@@ -37,6 +39,8 @@ from control_plane.store.store import Build, Limits, Store
 
 __all__ = [
     "PREFIX",
+    "AuditEntry",
+    "AuditPage",
     "Build",
     "Changes",
     "Codec",
