@@ -15,12 +15,22 @@ from control_plane.compile import Compiled
 from control_plane.resources import Key, Resource
 from control_plane.resources.addresses import AddressPolicy
 from control_plane.settings import ApiLimits
-from control_plane.store import AuditPage, Build, Snapshot, StoredProblem, StoreUnavailable
+from control_plane.store import (
+    AuditPage,
+    Build,
+    Kept,
+    Snapshot,
+    StoredProblem,
+    StoreUnavailable,
+)
 from control_plane.xds import NodeStatus, RevisionStatus
 
 
 class Commits(Protocol):
     """`control_plane.store.Store`."""
+
+    @property
+    def unsaved(self) -> str | None: ...
 
     async def commit(self, build: Build) -> int: ...
 
@@ -38,6 +48,9 @@ class Snapshots(Protocol):
 
     @property
     def trouble(self) -> str | None: ...
+
+    @property
+    def restored(self) -> Kept | None: ...
 
     @property
     def problems(self) -> Mapping[str, StoredProblem]: ...

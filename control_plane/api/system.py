@@ -67,7 +67,11 @@ def probes(state: State) -> APIRouter:
     @routes.get("/readyz", summary="Whether nodes and callers can be served, and what is missing")
     async def readyz() -> Response:
         missing = _status.missing_for_readiness(state)
-        body = {"status": "not ready" if missing else "ready", "missing": missing}
+        body = {
+            "status": "not ready" if missing else "ready",
+            "missing": missing,
+            "degraded": _status.degraded(state),
+        }
         return Json(body, status_code=503 if missing else 200)
 
     @routes.get("/metrics", summary="For Prometheus")

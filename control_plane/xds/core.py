@@ -58,11 +58,15 @@ class Core:
     def join(self, stream: Stream) -> int:
         self._joined += 1
         self._streams[self._joined] = stream
-        self.ledger.join(self._joined, stream)
+        if not stream.node.observes:
+            self.ledger.join(self._joined, stream)
         return self._joined
 
     def leave(self, number: int, now: float) -> None:
-        self.ledger.leave(number, self._streams.pop(number))
+        stream = self._streams.pop(number)
+        if stream.node.observes:
+            return
+        self.ledger.leave(number, stream)
         self._switch.leave(number)
         self.tick(now)
 
@@ -76,7 +80,7 @@ class Core:
         """
         stream = self._streams[number]
         answer = stream.request(type_url, request, self.serving)
-        if answer is not None and answer.error:
+        if answer is not None and answer.error and not stream.node.observes:
             self._refuse(stream, type_url, answer)
         self._observe(number, stream)
         self.tick(now)
@@ -107,6 +111,8 @@ class Core:
             stream.wake()
 
     def _observe(self, number: int, stream: Stream) -> None:
+        if stream.node.observes:
+            return
         self._switch.observe(number, stream.progress(self.serving))
         self.ledger.observe(number, stream)
 
