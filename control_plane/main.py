@@ -14,7 +14,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -40,14 +40,16 @@ from control_plane.isolate import EnvoyValidator, Isolation, Warden
 from control_plane.redact import redacted
 from control_plane.settings import Address, Settings, SettingsError
 from control_plane.store import (
+    PREFIX,
     KekError,
+    LastKnownGood,
     Limits,
     Sealer,
     Store,
     kek_from_base64,
     kek_from_file,
 )
-from control_plane.xds import SERVER_OPTIONS, Hub
+from control_plane.xds import SERVER_OPTIONS, Gate, Hub
 
 log = logging.getLogger("naru.control_plane")
 
@@ -124,7 +126,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
         api = Address(*listening.getsockname()[:2])
-        server, xds = _ads(hub, settings.xds)
+        server, xds = _ads(hub, settings.xds, lambda: compilation.live is not None)
         store = await stack.enter_async_context(_open(settings, sealer))
         isolation = Isolation(store.codec, store.commit, _validator(settings))
         compilation = CompileLoop(
@@ -226,7 +228,15 @@ def _redacted(text: str, store: Store) -> str:
 def _open(settings: Settings, sealer: Sealer) -> Store:
     etcd = settings.etcd
     limits = Limits(max_operations=etcd.max_operations, max_bytes=etcd.max_bytes)
-    return Store(etcd.endpoints, sealer, limits=limits)
+    kept = LastKnownGood(settings.data_dir / "control_plane.lkg", PREFIX, sealer.derive)
+    return Store(
+        etcd.endpoints,
+        sealer,
+        PREFIX,
+        limits=limits,
+        last_known_good=kept,
+        patience=etcd.patience,
+    )
 
 
 @contextlib.contextmanager
@@ -245,8 +255,10 @@ def _listening(address: Address) -> Iterator[socket.socket]:
         yield listening
 
 
-def _ads(hub: Hub, address: Address) -> tuple[grpc.aio.Server, Address]:
-    server = grpc.aio.server(options=_OPTIONS)
+def _ads(
+    hub: Hub, address: Address, is_open: Callable[[], bool]
+) -> tuple[grpc.aio.Server, Address]:
+    server = grpc.aio.server(options=_OPTIONS, interceptors=(Gate(is_open),))
     hub.register(server)
     try:
         port = server.add_insecure_port(str(address))

@@ -3,6 +3,8 @@
 `Store.commit` is the only way to write, `Store.reflector` the only way to read.
 """
 
+from control_plane.store._layout import PREFIX
+from control_plane.store._lkg import Kept, LastKnownGood
 from control_plane.store._nodes import NodeKeys
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import (
@@ -37,6 +39,7 @@ from control_plane.store.sealing import (
 from control_plane.store.store import Build, Limits, Store
 
 __all__ = [
+    "PREFIX",
     "AuditEntry",
     "AuditPage",
     "Build",
@@ -46,6 +49,8 @@ __all__ = [
     "Guard",
     "Kek",
     "KekError",
+    "Kept",
+    "LastKnownGood",
     "Limits",
     "NodeKeys",
     "OutcomeUnknown",

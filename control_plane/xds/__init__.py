@@ -4,6 +4,7 @@ Deliberately not here: what the resources mean (`control_plane/compile`).
 """
 
 from control_plane.xds.errors import BadRequest, XdsError
+from control_plane.xds.gate import Gate
 from control_plane.xds.hub import Hub
 from control_plane.xds.ledger import Ledger, NodeRevision, NodeStatus, RevisionStatus
 from control_plane.xds.report import Report, TypeStatus
@@ -13,6 +14,7 @@ from control_plane.xds.switch import Refusal
 __all__ = [
     "SERVER_OPTIONS",
     "BadRequest",
+    "Gate",
     "Hub",
     "Ledger",
     "NodeRevision",

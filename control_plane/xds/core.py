@@ -24,7 +24,8 @@ from control_plane.xds.workers import Workers
 class Core:
     """The server's state. Streams are known by the number `join` gives; `now` is in seconds.
 
-    `on_refused` is told of every refusal that takes a target back; it must not call the core.
+    `on_refused` is told of every refusal that takes a target back; it must not call the core. If it
+    says so, what was to come next is dropped, too: it was made without knowing of the refusal.
     `replica` is this control plane's name among those that share one etcd: what its nodes are
     reported to be comes out of `report`, what others report goes into `hear`.
     """
@@ -34,7 +35,7 @@ class Core:
         *,
         linger: float,
         patience: float,
-        on_refused: Callable[[Refusal], None] = lambda refusal: None,
+        on_refused: Callable[[Refusal], bool] = lambda refusal: False,
         replica: str = "",
     ) -> None:
         self._on_refused = on_refused
@@ -56,6 +57,11 @@ class Core:
         return self._switch.serving
 
     @property
+    def last_good(self) -> Compiled | None:
+        """The newest that a client has accepted in full."""
+        return self._switch.last_good
+
+    @property
     def deadline(self) -> float | None:
         """When `tick` must be called even if nothing happens."""
         inherited = next(iter(self._inheriting.values()), None)
@@ -69,15 +75,18 @@ class Core:
     def join(self, stream: Stream) -> int:
         self._joined += 1
         self._streams[self._joined] = stream
-        stream.keeps = self._linger > 0
-        self.ledger.join(self._joined, stream)
-        self._news.add(stream.node.id)
-        if self._workers.join(stream.node):
-            self._switch.serve_beside(self._workers.resources)
+        if not stream.node.observes:
+            stream.keeps = self._linger > 0
+            self.ledger.join(self._joined, stream)
+            self._news.add(stream.node.id)
+            if self._workers.join(stream.node):
+                self._switch.serve_beside(self._workers.resources)
         return self._joined
 
     def leave(self, number: int, now: float) -> None:
         stream = self._streams.pop(number)
+        if stream.node.observes:
+            return
         self.ledger.leave(number, stream)
         self._switch.leave(number)
         self._roll.leave(number)
@@ -133,7 +142,7 @@ class Core:
         self._silence.answered(number, now)
         if stream.inherits:
             self._inheriting.setdefault(number, now + self._linger)
-        if answer is not None and answer.error:
+        if answer is not None and answer.error and not stream.node.observes:
             self._refuse(stream, type_url, answer)
         self._observe(number, stream)
         self.tick(now)
@@ -170,6 +179,8 @@ class Core:
             stream.wake()
 
     def _observe(self, number: int, stream: Stream) -> None:
+        if stream.node.observes:
+            return
         switch, progress = self._switch, stream.progress(self.serving)
         switch.observe(number, progress)
         applied = self.ledger.observe(number, stream)
@@ -227,4 +238,6 @@ class Core:
         self._news.add(stream.node.id)
         if rejected:
             node, target, last = stream.node.id, self._switch.target, self._switch.last_good
-            self._on_refused(Refusal(node, type_url, answer.names, answer.error, target, last))
+            names = answer.names, answer.named
+            if self._on_refused(Refusal(node, type_url, *names, answer.error, target, last)):
+                self._switch.drop_next()

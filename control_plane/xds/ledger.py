@@ -7,6 +7,7 @@ replicas of the control plane are connected with, are their reports.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -97,9 +98,11 @@ class Ledger:
         self._records: dict[str, _Record] = {}
         self._attempts: dict[int, _Attempt] = {}
         self._rejected: list[_Attempt] = []
-        self._examined: set[int] = set()  # refused revisions of which nobody knows yet what is bad
+        # Refused revisions of which nobody knows yet what is bad: how many refusals of each.
+        self._examined: Counter[int] = Counter()
+        self._newest = self._before = 0  # the newest revision tried, and the one before it
+        self._again = -1  # the generation of routes at which the newest was tried again
         self._acquitted = 0  # the last refused one that was not at fault as a whole
-        self._newest = 0
         self._serving = NOTHING
 
     def nodes(self) -> tuple[NodeStatus, ...]:
@@ -161,7 +164,7 @@ class Ledger:
             holds=standing.holds,
             silent=record.silent,
             rejects=record.rejects,
-            examining=record.rejects in self._examined,
+            examining=bool(self._examined[record.rejects]),
             words={revision: text[:MAX_TEXT] for revision, text in words},
             types=node.types,
         )
@@ -181,13 +184,13 @@ class Ledger:
 
     def examine(self, revision: int) -> None:
         """Somebody is finding out what is wrong with a refused revision: it is pending again."""
-        self._examined.add(revision)
+        self._examined[revision] += 1
 
     def judge(self, revision: int, *, isolated: bool) -> None:
         """What was wrong has been set aside, so the refusal says nothing of the rest any more; or
         nobody could tell, and all of it is rejected."""
-        self._examined.discard(revision)
-        if isolated:
+        self._examined -= Counter((revision,))
+        if isolated and not self._examined[revision]:
             self._rejected = [a for a in self._rejected if a.revision != revision]
             self._take_back(revision)
             self._acquitted = revision
@@ -195,7 +198,10 @@ class Ledger:
     def attempt(self, serving: Serving, revision: int) -> None:
         """A move to `revision` began with what is served now."""
         self._attempts[serving.stamp.epoch] = _Attempt(self._newest, revision)
-        self._newest = max(self._newest, revision)
+        if revision > self._newest:
+            self._before, self._newest = self._newest, revision
+        elif revision == self._newest == serving.revision:
+            self._try_again(serving)
         _bound(self._attempts, MAX_REJECTIONS)
         self._rejected = [a for a in self._rejected if a.revision != revision]
         self._take_back(revision)
@@ -204,6 +210,13 @@ class Ledger:
         """A node of another replica refused what is moving here, too."""
         if attempt := self._attempts.get(stamp.epoch):
             self._rejected = [*self._rejected, attempt][-MAX_REJECTIONS:]
+
+    def _try_again(self, serving: Serving) -> None:
+        """The newest revision once more, with less or more set aside: nobody has it as it is now
+        before the routes have moved."""
+        self._again = serving.stamp.generation
+        for record in self._records.values():
+            record.applied = {n: min(had, self._before) for n, had in record.applied.items()}
 
     def serve(self, serving: Serving) -> None:
         self._serving = serving
@@ -234,6 +247,8 @@ class Ledger:
         if not self._serving.routed or self._still_starts(stream):
             return False
         record, revision = self._records[stream.node.id], self._serving.revision
+        if self._serving.stamp.generation == self._again:
+            revision = min(revision, self._before)
         before, record.applied[number] = record.applied[number], revision
         if record.applied_revision == revision:
             record.words.pop(revision, None)
@@ -271,7 +286,7 @@ class Ledger:
 
     def _is_examined(self, revision: int) -> bool:
         elsewhere = (r for r in self._reports.values() if r.rejects == revision)
-        return revision in self._examined or any(report.examining for report in elsewhere)
+        return bool(self._examined[revision]) or any(report.examining for report in elsewhere)
 
     def _elsewhere(self) -> dict[str, Report]:
         """The reports of nodes that are not connected here."""

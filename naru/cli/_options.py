@@ -69,6 +69,13 @@ def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="Memory near which Envoy refuses new requests.",
     )
+    @click.option(
+        "--failover-socket",
+        envvar="NARU_FAILOVER_SOCKET",
+        default="",
+        metavar="PATH",
+        help="Unix socket of the `naru failover` beside this Envoy.",
+    )
     @functools.wraps(command)
     def with_settings(
         *args: Any,
@@ -78,6 +85,7 @@ def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ext_proc_sockets: str,
         ext_proc_ids: str,
         max_heap_mib: int,
+        failover_socket: str,
         **rest: Any,
     ) -> Any:
         if not admin_address.loopback:
@@ -95,6 +103,7 @@ def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
             admin_port=admin_address.port,
             node_id=node_id,
             max_heap_mib=max_heap_mib,
+            failover_socket=failover_socket,
         )
         return command(*args, settings=settings, **rest)
 
