@@ -13,9 +13,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -36,11 +38,12 @@ from control_plane.compile import Compiler
 from control_plane.settings import Address, Settings, SettingsError
 from control_plane.store import (
     KekError,
+    KekFile,
+    KeksFromText,
+    Keyring,
     Limits,
-    Sealer,
+    Rotation,
     Store,
-    kek_from_base64,
-    kek_from_file,
 )
 from control_plane.xds import SERVER_OPTIONS, Hub
 
@@ -112,7 +115,7 @@ async def _either(stop: asyncio.Event, failed: asyncio.Future[None]) -> None:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """Start every part; at the end, stop them in the order that the module tells."""
-    sealer = _sealer(settings)
+    keyring = _keyring(settings)
     state_token = _token(settings)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     metrics, hub = Metrics(), Hub()
@@ -120,13 +123,25 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
         server, xds = _ads(hub, settings.xds)
-        store = await stack.enter_async_context(_open(settings, sealer))
+        store = await stack.enter_async_context(_open(settings, keyring))
+        rotation = Rotation(store, keyring, partial(_named_in_files, settings.data_dir))
+        present = _watched(rotation.presence.run(), failed, "the presence of this replica")
+        stack.push_async_callback(_ended, present)
         compiling = compilation.run(store.reflector.subscribe())
         stack.push_async_callback(_ended, _watched(compiling, failed, "the compile loop"))
         await server.start()
         stack.push_async_callback(server.stop, _LAST_WORDS)
         app = create_app(
-            State(store, store.reflector, compilation, hub, state_token, metrics, settings.limits)
+            State(
+                store,
+                store.reflector,
+                compilation,
+                hub,
+                state_token,
+                metrics,
+                settings.limits,
+                keys=rotation,
+            )
         )
         web = _Web(_web_config(app, settings))
         serving = _watched(web.serve(sockets=[listening]), failed, "the API")
@@ -176,12 +191,25 @@ def _stopping(stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(each)
 
 
-def _sealer(settings: Settings) -> Sealer:
+def _keyring(settings: Settings) -> Keyring:
     try:
-        kek = kek_from_base64(settings.kek) if settings.kek else kek_from_file(settings.kek_file)
+        return Keyring(KeksFromText(settings.kek) if settings.kek else KekFile(settings.kek_file))
     except KekError as error:
         raise StartError(str(error)) from error
-    return Sealer(kek)
+
+
+def _named_in_files(directory: Path, ids: Collection[str]) -> list[str]:
+    """The keys that the snapshots in a directory are sealed with: each begins by naming its own."""
+    heads = [head for path in directory.glob("*.lkg") if (head := _head(path))]
+    return [kek for kek in ids if any(kek.encode() in head for head in heads)]
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(4096)
+    except OSError:
+        return b""
 
 
 def _token(settings: Settings) -> AdminToken:
@@ -191,10 +219,10 @@ def _token(settings: Settings) -> AdminToken:
         raise StartError(f"NARU_ADMIN_TOKEN_FILE: {error}") from error
 
 
-def _open(settings: Settings, sealer: Sealer) -> Store:
+def _open(settings: Settings, keyring: Keyring) -> Store:
     etcd = settings.etcd
     limits = Limits(max_operations=etcd.max_operations, max_bytes=etcd.max_bytes)
-    return Store(etcd.endpoints, sealer, limits=limits)
+    return Store(etcd.endpoints, keyring, limits=limits)
 
 
 @contextlib.contextmanager

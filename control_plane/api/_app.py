@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from control_plane.api import _openapi, apply, resources, system
+from control_plane.api import _openapi, apply, keys, resources, system
 from control_plane.api._answers import error_answer
 from control_plane.api._edge import Edge
 from control_plane.api.errors import ApiError
@@ -37,10 +37,11 @@ def create_app(state: State) -> FastAPI:
     app.add_middleware(Edge, token=state.token, limits=state.limits, metrics=state.metrics)
     for kind in _EXPECTED:
         app.add_exception_handler(kind, _answer)
-    # `status`, `apply` and `revisions` are words in the place of a kind, so they come first.
+    # `status`, `keys`, `apply`, `revisions` are words in the place of a kind: they come first.
     for router in (system.probes(state), system.docs(app), system.router(state)):
         app.include_router(router)
     app.include_router(apply.router(state))
+    app.include_router(keys.router(state))
     app.include_router(resources.router(state))
     _openapi.describe(app)
     return app

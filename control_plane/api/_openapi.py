@@ -141,6 +141,13 @@ APPLY: Final = {
 }
 REVISION: Final = {200: _answer("Per node.", "RevisionShape"), **_errors(404)}
 
+KEYS: Final = {200: {"description": "Ids, never a key."}, **_errors(409, 503)}
+ROTATE: Final = {
+    200: {"description": "Every secret is sealed with the primary key."},
+    202: {"description": "Some are not yet: ask again, with `to` as answered."},
+    **_errors(409, 503),
+}
+
 
 def body(media_types: Iterable[str], *, many: bool = False) -> dict[str, Any]:
     """The description of a request body."""

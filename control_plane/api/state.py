@@ -12,7 +12,7 @@ from control_plane.api._token import AdminToken
 from control_plane.compile import Compiled
 from control_plane.resources import Key, Resource
 from control_plane.settings import ApiLimits
-from control_plane.store import Build, Snapshot, StoredProblem, StoreUnavailable
+from control_plane.store import Build, KeyUse, Progress, Snapshot, StoredProblem, StoreUnavailable
 from control_plane.xds import NodeStatus, RevisionStatus
 
 
@@ -69,6 +69,19 @@ class Serving(Protocol):
     async def wait(self, revision: int, timeout: float) -> RevisionStatus: ...
 
 
+class Keys(Protocol):
+    """`control_plane.store.Rotation`."""
+
+    @property
+    def source(self) -> str: ...
+
+    async def keys(self) -> tuple[KeyUse, ...]: ...
+
+    async def rotate(self, to: str | None, seconds: float) -> Progress: ...
+
+    async def prune(self) -> tuple[str, ...]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """Everything that the routers use."""
@@ -80,6 +93,7 @@ class State:
     token: AdminToken
     metrics: Metrics
     limits: ApiLimits = field(default_factory=ApiLimits)
+    keys: Keys | None = None
 
     @property
     def snapshot(self) -> Snapshot:

@@ -7,6 +7,9 @@ from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import (
     Conflict,
     KekError,
+    KeysApart,
+    KeysInUse,
+    KeysNotOurs,
     OutcomeUnknown,
     SealError,
     StoreError,
@@ -16,6 +19,7 @@ from control_plane.store.errors import (
     Undecodable,
     WrongKek,
 )
+from control_plane.store.keyring import KekFile, KeksFromText, Keyring, KeySource
 from control_plane.store.model import (
     Changes,
     Guard,
@@ -25,12 +29,8 @@ from control_plane.store.model import (
     StoredRecord,
 )
 from control_plane.store.reflector import Reflector
-from control_plane.store.sealing import (
-    Kek,
-    Sealer,
-    kek_from_base64,
-    kek_from_file,
-)
+from control_plane.store.rotation import KeyUse, Progress, Rotation
+from control_plane.store.sealing import Kek, Sealer
 from control_plane.store.store import Build, Limits, Store
 
 __all__ = [
@@ -41,9 +41,19 @@ __all__ = [
     "Guard",
     "Kek",
     "KekError",
+    "KekFile",
+    "KeksFromText",
+    "KeySource",
+    "KeyUse",
+    "Keyring",
+    "KeysApart",
+    "KeysInUse",
+    "KeysNotOurs",
     "Limits",
     "OutcomeUnknown",
+    "Progress",
     "Reflector",
+    "Rotation",
     "SealError",
     "Sealer",
     "SealerLike",
@@ -58,6 +68,4 @@ __all__ = [
     "TooLarge",
     "Undecodable",
     "WrongKek",
-    "kek_from_base64",
-    "kek_from_file",
 ]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -150,6 +150,10 @@ class EtcdClient:
         finally:
             call.cancel()
             await _drop(read)
+
+    def stub(self, kind: Callable[[grpc.aio.Channel], Any]) -> Any:
+        """Another of etcd's services, at the current endpoint."""
+        return kind(self._channel())
 
     async def close(self) -> None:
         """Closes every channel; calls under way fail."""

@@ -19,11 +19,13 @@ from typing import Final, Self
 
 import grpc
 
-from control_plane.store import _guard, _wire
+from control_plane.store import _guard, _sealed, _wire
 from control_plane.store._client import EtcdClient, Outcome
 from control_plane.store._deadline import Deadline
 from control_plane.store._layout import Layout
-from control_plane.store.codec import Codec, SealerLike
+from control_plane.store._records import Record
+from control_plane.store._sealed import Batch, Listing
+from control_plane.store.codec import Codec, Rewrap, SealerLike
 from control_plane.store.errors import Conflict, OutcomeUnknown, StoreUnavailable, TooLarge
 from control_plane.store.model import Changes, Guard, Snapshot
 from control_plane.store.reflector import Reflector
@@ -33,6 +35,7 @@ Build = Callable[[Snapshot], Changes]
 ATTEMPT: Final = 1.5
 """Seconds for one sending, so that a silent endpoint leaves time for the next."""
 PAUSE: Final = 0.1
+MIB: Final = 1024 * 1024
 _UNKNOWN: Final = (
     "etcd fell silent during the write, which may or may not be in effect: read the resource again"
 )
@@ -71,9 +74,9 @@ class Store:
         silence: float = 5.0,
         page_size: int = 500,
     ) -> None:
-        self._client = EtcdClient(endpoints, credentials)
+        self.client = self._client = EtcdClient(endpoints, credentials)
         self._codec = Codec(sealer)
-        self._layout = Layout(prefix)
+        self.layout = self._layout = Layout(prefix)
         self._limits = limits or Limits()
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -126,6 +129,7 @@ class Store:
         async with deadline.turn(self._turn):
             snapshot = await self.reflector.wait_for(0, deadline.left)
             for _ in range(self._limits.max_tries):
+                self._codec.use(_primary(snapshot))
                 changes = build(snapshot)
                 if not changes:
                     return snapshot.revision
@@ -134,6 +138,48 @@ class Store:
                     await self._seen(revision, deadline)
                     return revision
                 snapshot = await self._newer(snapshot.guard, deadline)
+        raise Conflict("others wrote at the same moment, again and again: retry")
+
+    async def sealed(self, timeout: float = 5.0) -> Listing:
+        """Everything that holds sealed values, as etcd has it now."""
+        deadline, records, revision = Deadline(timeout), list[Record](), 0
+        layout = self._layout
+        ends = {start: _after(start) for start in _sealed.prefixes(layout)}
+        single = (layout.guard, layout.record(_sealed.PRIMARY))
+        for start, end in {**{key: key + b"\0" for key in single}, **ends}.items():
+            more = True
+            while more:
+                page = await self._client.page(start, end, revision, 500, deadline.left)
+                records += page.records
+                revision, more = page.revision, page.more and bool(page.records)
+                start = page.records[-1].key + b"\0" if page.records else start
+        found = {each.key: each for each in records}
+        guard, primary = (found.pop(key, None) for key in single)
+        named = primary.value.decode("ascii", "replace") if primary else None
+        return Listing(_guard.decode(guard), named, tuple(found.values()))
+
+    async def reseal(self, rewrap: Rewrap, most: int = 100) -> Batch:
+        """Seals a part of what the primary key does not seal yet; nothing else about it changes.
+
+        Raises as `commit`.
+        """
+        deadline = Deadline(self._limits.timeout)
+        most = min(most, self._limits.max_operations - 2)
+        async with deadline.turn(self._turn):
+            for _ in range(self._limits.max_tries):
+                listing = await self.sealed(deadline.left)
+                self._codec.use(listing.primary)
+                batch = _sealed.batch(
+                    self._layout, listing.records, self._codec.primary, rewrap, most,
+                    min(self._limits.max_bytes, MIB) // 2,
+                )  # fmt: skip
+                if not batch.puts:
+                    return batch
+                changes = Changes(raw=batch.puts)
+                revision = await self._write(listing.guard, changes, deadline)
+                if revision is not None:
+                    await self._seen(revision, deadline)
+                    return batch
         raise Conflict("others wrote at the same moment, again and again: retry")
 
     async def _write(self, guard: Guard, changes: Changes, deadline: Deadline) -> int | None:
@@ -174,6 +220,7 @@ class Store:
         if changes.audit is not None:
             entry = self._layout.audit_entry(time.time_ns() // 1_000_000, write_id)
             puts[entry] = changes.audit
+        puts |= changes.raw
         puts[self._layout.guard] = _guard.encode(guard, write_id)
         transaction = _wire.transaction(self._layout.guard, guard.revision, puts, deletes)
         if transaction.size > self._limits.max_bytes:
@@ -219,6 +266,17 @@ class Store:
         )
 
 
+def _primary(snapshot: Snapshot) -> str | None:
+    record = snapshot.records.get(_sealed.PRIMARY)
+    return None if record is None else record.value.decode("ascii", "replace")
+
+
+def _after(prefix: bytes) -> bytes:
+    """The first key after all that begin with the prefix, which ends with a slash."""
+    return prefix[:-1] + b"0"
+
+
 def _operations(changes: Changes) -> int:
     audit = changes.audit is not None
-    return len(changes.puts) + len(changes.deletes) + len(changes.records) + audit
+    puts = len(changes.puts) + len(changes.records) + len(changes.raw)
+    return puts + len(changes.deletes) + audit

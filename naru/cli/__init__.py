@@ -9,6 +9,7 @@ from naru.cli.apply import apply
 from naru.cli.bootstrap import bootstrap
 from naru.cli.delete import delete
 from naru.cli.get import get
+from naru.cli.keys import keys
 from naru.cli.restart import restart
 from naru.cli.roles import control_plane, envoy, ext_proc
 from naru.cli.status import status
@@ -30,7 +31,7 @@ def main(context: click.Context, options: GlobalOptions) -> None:
 
 
 for command in (
-    *(up, apply, get, delete, status, restart, bootstrap),
+    *(up, apply, get, delete, status, restart, bootstrap, keys),
     *(control_plane, ext_proc, envoy),
 ):
     main.add_command(command)

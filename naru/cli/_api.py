@@ -60,6 +60,17 @@ class Api:
     def delete(self, plural: str, name: str) -> None:
         self._call("DELETE", f"/{plural}/{name}")
 
+    def keys(self) -> Document:
+        return self._json("GET", "/keys")
+
+    def rotate_keys(self, to: str | None = None) -> Document:
+        """Begin a rotation of the key-encryption key, or go on with the one to `to`, for a while;
+        how far it has come."""
+        return self._json("POST", "/keys/rotate", params={"to": to} if to else None)
+
+    def prune_keys(self) -> Document:
+        return self._json("POST", "/keys/prune")
+
     def status(self) -> Document:
         return self._json("GET", "/status")
 

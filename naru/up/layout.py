@@ -38,7 +38,12 @@ class Layout:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        return (self.kek, self.admin_token, self.model_token, self.state_key)
+        return (
+            *self.kek.replace(",", " ").split(),
+            self.admin_token,
+            self.model_token,
+            self.state_key,
+        )
 
     def clean_up(self) -> None:
         for path in self.sockets:
