@@ -8,13 +8,14 @@ says why.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from control_plane.compile import Compiled
+from control_plane.compile import Compiled, Hold
 from control_plane.resources import Key, Problem, Resource, check_graph
 from control_plane.store import Snapshot
 
@@ -28,7 +29,22 @@ _OURS: Final = Problem(
 class Compiles(Protocol):
     """`control_plane.compile.Compiler`: keeps state, so one thread at a time."""
 
-    def compile(self, revision: int, resources: Mapping[Key, Resource]) -> Compiled: ...
+    def compile(
+        self, revision: int, resources: Mapping[Key, Resource], holds: Mapping[Key, Hold]
+    ) -> Compiled: ...
+
+
+class SetsAside(Protocol):
+    """`control_plane.isolate.Isolation`."""
+
+    @property
+    def suspected(self) -> Set[Key]: ...
+
+    def holds(
+        self, snapshot: Snapshot, resources: Mapping[Key, Resource] | None = None
+    ) -> Mapping[Key, Hold]: ...
+
+    def found(self, compiled: Compiled, live: Compiled | None) -> bool: ...
 
 
 class Target(Protocol):
@@ -59,6 +75,7 @@ class CompileLoop:
     Args:
         make_compiler: called twice: what is live and what is only tried do not share a cache.
         observe: told the seconds of every compilation, and whether it succeeded.
+        isolation: says what is set aside; without it, nothing is.
     """
 
     def __init__(
@@ -66,10 +83,14 @@ class CompileLoop:
         make_compiler: Callable[[], Compiles],
         target: Target,
         observe: Callable[[float, bool], None] = lambda seconds, good: None,
+        isolation: SetsAside | None = None,
     ) -> None:
         self._live = _Compiling(make_compiler(), observe)
         self._trial = _Compiling(make_compiler(), observe)
         self._target = target
+        self._isolation = isolation
+        self._snapshot: Snapshot | None = None
+        self._turn = asyncio.Lock()
         self._changed = asyncio.Condition()
         self.outcome: Outcome | None = None
         """Of the newest snapshot; None before the first."""
@@ -79,7 +100,19 @@ class CompileLoop:
     async def run(self, snapshots: AsyncIterator[Snapshot]) -> None:
         """Follow the snapshots until cancelled."""
         async for snapshot in snapshots:
-            await self._take(snapshot)
+            self._snapshot = snapshot
+            await self.again()
+
+    async def again(self) -> None:
+        """Compile the newest snapshot with what is set aside now."""
+        async with self._turn:
+            if self._snapshot is not None:
+                await self._take(self._snapshot)
+
+    @property
+    def suspected(self) -> Set[Key]:
+        """What is set aside only until it is known who is at fault."""
+        return self._isolation.suspected if self._isolation is not None else frozenset()
 
     async def wait_for(self, revision: int, timeout: float) -> Outcome | None:
         """The outcome of `revision` or a later one; None when there is none in time."""
@@ -92,13 +125,34 @@ class CompileLoop:
             return None
         return self.outcome
 
-    async def preview(self, revision: int, resources: Mapping[Key, Resource]) -> Compiled:
-        """What `resources` would compile to, without serving it; raises CompileFailed."""
-        return await self._trial.compile(revision, resources)
+    async def changed(self, seen: Outcome | None, timeout: float) -> None:
+        """Wait until there is another outcome than `seen`, or the time is up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout), self._changed:
+                await self._changed.wait_for(lambda: self.outcome is not seen)
+
+    async def preview(self, snapshot: Snapshot, resources: Mapping[Key, Resource]) -> Compiled:
+        """What `resources` would compile to in the place of the snapshot's, without serving it.
+
+        Raises:
+            CompileFailed: some of them cannot be compiled that are good as they are stored.
+        """
+        holds = self._holds(snapshot, resources)
+        compiled = await self._trial.compile(snapshot.revision, resources, holds)
+        known = self.live.aside if self.live is not None else {}
+        new = [(key, why) for key, why in compiled.aside.items() if known.get(key) != why]
+        if new:
+            raise CompileFailed(tuple(Problem(str(k), w.reason, "Correct it") for k, w in new))
+        return compiled
+
+    def _holds(
+        self, snapshot: Snapshot, resources: Mapping[Key, Resource] | None = None
+    ) -> Mapping[Key, Hold]:
+        return self._isolation.holds(snapshot, resources) if self._isolation is not None else {}
 
     async def _take(self, snapshot: Snapshot) -> None:
         try:
-            compiled = await self._live.compile(snapshot.revision, snapshot.resources)
+            compiled = await self._compiled(snapshot)
         except CompileFailed as error:
             log.error("revision %d cannot be compiled: %s", snapshot.revision, error)
             outcome = Outcome(snapshot.revision, error.problems)
@@ -109,6 +163,14 @@ class CompileLoop:
             self.outcome = outcome
             self._changed.notify_all()
 
+    async def _compiled(self, snapshot: Snapshot) -> Compiled:
+        """With the last good versions of what cannot be compiled, as far as there are any."""
+        work = snapshot.revision, snapshot.resources
+        compiled = await self._live.compile(*work, self._holds(snapshot))
+        if self._isolation is not None and self._isolation.found(compiled, self.live):
+            compiled = await self._live.compile(*work, self._holds(snapshot))
+        return compiled
+
 
 class _Compiling:
     """One compiler, used by one thread at a time."""
@@ -118,11 +180,14 @@ class _Compiling:
         self._observe = observe
         self._turn = asyncio.Lock()
 
-    async def compile(self, revision: int, resources: Mapping[Key, Resource]) -> Compiled:
+    async def compile(
+        self, revision: int, resources: Mapping[Key, Resource], holds: Mapping[Key, Hold]
+    ) -> Compiled:
         async with self._turn:
             start, good = time.perf_counter(), False
             try:
-                compiled = await asyncio.to_thread(self._compiler.compile, revision, resources)
+                work = (revision, resources, holds)
+                compiled = await asyncio.to_thread(self._compiler.compile, *work)
                 good = True
             except Exception as error:
                 raise CompileFailed(_problems_of(error, resources)) from error

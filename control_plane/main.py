@@ -35,6 +35,7 @@ from control_plane.api import (
     load_or_create_token,
 )
 from control_plane.compile import Compiler
+from control_plane.isolate import EnvoyValidator, Isolation, Warden
 from control_plane.settings import Address, Settings, SettingsError
 from control_plane.store import (
     KekError,
@@ -118,17 +119,23 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     keyring = _keyring(settings)
     state_token = _token(settings)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    metrics, hub = Metrics(), Hub()
-    compilation = CompileLoop(lambda: Compiler(settings.gateway), hub, metrics.compiled)
+    metrics, hub = Metrics(), Hub(examined=True)
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
         server, xds = _ads(hub, settings.xds)
         store = await stack.enter_async_context(_open(settings, keyring))
         rotation = Rotation(store, keyring, partial(_named_in_files, settings.data_dir))
-        present = _watched(rotation.presence.run(), failed, "the presence of this replica")
-        stack.push_async_callback(_ended, present)
-        compiling = compilation.run(store.reflector.subscribe())
-        stack.push_async_callback(_ended, _watched(compiling, failed, "the compile loop"))
+        isolation = Isolation(store.codec, store.commit, _validator(settings))
+        compilation = CompileLoop(
+            lambda: Compiler(settings.gateway), hub, metrics.compiled, isolation
+        )
+        warden = Warden(hub, isolation, compilation, lambda: store.snapshot)
+        for name, work in (
+            ("the compile loop", compilation.run(store.reflector.subscribe())),
+            ("the isolation of what nodes refuse", warden.run()),
+            ("the presence of this replica", rotation.presence.run()),
+        ):
+            stack.push_async_callback(_ended, _watched(work, failed, name))
         await server.start()
         stack.push_async_callback(server.stop, _LAST_WORDS)
         app = create_app(
@@ -217,6 +224,11 @@ def _token(settings: Settings) -> AdminToken:
         return load_or_create_token(settings.admin_token_file)
     except TokenError as error:
         raise StartError(f"NARU_ADMIN_TOKEN_FILE: {error}") from error
+
+
+def _validator(settings: Settings) -> EnvoyValidator | None:
+    binary = settings.envoy
+    return None if binary is None else EnvoyValidator(binary, settings.gateway)
 
 
 def _open(settings: Settings, keyring: Keyring) -> Store:

@@ -77,6 +77,7 @@ class Settings:
     Attributes:
         kek: the key-encryption key in base64; wins over `kek_file`.
         drain: seconds that calls under way get when the process stops.
+        envoy: an Envoy to ask offline who is at fault, where a node refuses and names nobody.
     """
 
     data_dir: Path
@@ -89,6 +90,7 @@ class Settings:
     kek: str | None = field(default=None, repr=False)
     limits: ApiLimits = field(default_factory=ApiLimits)
     drain: float = 5.0
+    envoy: Path | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -106,6 +108,7 @@ class Settings:
             kek=read.get("NARU_KEK", str, None),
             limits=_limits(read),
             drain=read.get("NARU_DRAIN_SECONDS", _seconds, 5.0),
+            envoy=read.get("NARU_ENVOY_BINARY", _program, None),
         )
         read.finish()
         return settings
@@ -183,6 +186,12 @@ def _path(text: str) -> Path:
     if "\0" in text:
         raise ValueError("not a path")
     return Path(text).expanduser()
+
+
+def _program(text: str) -> Path:
+    if not os.access(text, os.X_OK):
+        raise ValueError("not a program that this user may run")
+    return Path(text)
 
 
 def _seconds(text: str) -> float:

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Final
+from typing import Any
 
+from control_plane import redact
+from control_plane.api import _aside
 from control_plane.api._answers import problem_json
 from control_plane.api._difference import short
 from control_plane.api.state import State
-from control_plane.resources import Credential, Problem
+from control_plane.resources import Problem
 from control_plane.store import Snapshot
 from control_plane.xds import NodeStatus, RevisionStatus
 
-_SHORTEST: Final = 6
-"""Characters; a shorter secret would blot out ordinary words."""
 
+def revision_status(state: State, status: RevisionStatus) -> dict[str, Any]:
+    """`{"state": …, "nodes": {id: {"state", "detail"}}, "set_aside": […]}`.
 
-def revision_status(status: RevisionStatus, snapshot: Snapshot) -> dict[str, Any]:
-    """`{"state": …, "nodes": {id: {"state", "detail"}}}`."""
+    Of a revision of which something is set aside, that is told of the node that refused it.
+    """
+    snapshot, aside = state.snapshot, _aside.since(status.revision, state)
     nodes = {
         node: {"state": found.state, "detail": redacted(found.detail, snapshot)}
         for node, found in sorted(status.nodes.items())
     }
-    return {"state": status.state, "nodes": nodes}
+    certain = {key: why for key, why in aside.items() if key not in state.compilation.suspected}
+    for why in certain.values():
+        if why.node in nodes:
+            nodes[why.node] = {"state": "rejected", "detail": why.reason}
+    overall = "rejected" if certain else "pending" if aside else status.state
+    return {"state": overall, "nodes": nodes, "set_aside": _aside.listed(state, aside)}
 
 
 def system_status(state: State) -> dict[str, Any]:
@@ -41,6 +49,7 @@ def system_status(state: State) -> dict[str, Any]:
         **_newest(state, snapshot),
         "compiled_revision": None if live is None else live.revision,
         "compile_problems": [problem_json(p) for p in outcome.problems] if outcome else [],
+        "set_aside": _aside.listed(state, live.aside) if live is not None else [],
         "store": {
             "synced": state.reflector.synced,
             "trouble": state.reflector.trouble,
@@ -87,12 +96,7 @@ def missing_for_readiness(state: State) -> list[str]:
 
 def redacted(text: str, snapshot: Snapshot) -> str:
     """A node's words, without any secret that they might quote."""
-    for resource in snapshot.resources.values() if text else ():
-        if isinstance(resource, Credential) and resource.spec.secret is not None:
-            secret = resource.spec.secret.get_secret_value()
-            if len(secret) >= _SHORTEST:
-                text = text.replace(secret, "[redacted]")
-    return text
+    return redact.redacted(text, snapshot.resources.values())
 
 
 def _node(node: NodeStatus, snapshot: Snapshot) -> dict[str, Any]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from control_plane._loop import CompileFailed
-from control_plane.api import _changes, _status
+from control_plane.api import _aside, _changes, _status
 from control_plane.api._answers import Json, revision_headers
 from control_plane.api._changes import Result
 from control_plane.api._difference import Difference, difference
-from control_plane.api.errors import NotCompiled, RejectedByNode
+from control_plane.api.errors import ApiError, NotCompiled, RejectedByNode
 from control_plane.api.state import State
-from control_plane.compile import Compiled
+from control_plane.compile import Aside, Compiled
 from control_plane.resources import Key, Problem, Resource
 from control_plane.store import Build, Changes, Snapshot, Stored
 from control_plane.xds import RevisionStatus
@@ -85,7 +85,7 @@ async def attempt(state: State, build: Build, keys: Sequence[tuple[Key, str]]) -
         return Tried(results, [])
     try:
         before = await _compiled(state, snapshot)
-        after = await state.compilation.preview(snapshot.revision, _after(snapshot, changes))
+        after = await state.compilation.preview(snapshot, _after(snapshot, changes))
     except CompileFailed as error:
         raise NotCompiled("the result cannot be compiled", error.problems) from error
     return Tried(results, await asyncio.to_thread(difference, before, after))
@@ -95,15 +95,23 @@ async def settled(state: State, revision: int, wait: float) -> RevisionStatus:
     """How far a stored revision has come within `wait` seconds.
 
     Raises:
-        NotCompiled: it cannot be compiled; what was live before stays live.
-        RejectedByNode: a node refuses it, with the node's words.
+        NotCompiled: some of it cannot be compiled; what was live before stays live.
+        RejectedByNode: a node refuses some of it, with the node's words.
     """
     deadline = time.monotonic() + wait
     await state.compilation.wait_for(revision, wait)
     problems = _status.compile_problems(state, revision)
     if problems:
         raise _not_compiled(problems, revision)
-    status = await state.hub.wait(revision, max(0.0, deadline - time.monotonic()))
+    while True:
+        outcome = state.compilation.outcome
+        status = await state.hub.wait(revision, max(0.0, deadline - time.monotonic()))
+        aside, left = _aside.since(revision, state), deadline - time.monotonic()
+        if left <= 0 or aside.keys().isdisjoint(state.compilation.suspected):
+            break
+        await state.compilation.changed(outcome, left)
+    if aside and aside.keys().isdisjoint(state.compilation.suspected):
+        raise _set_aside(aside, revision)
     if status.state == "rejected":
         raise _rejected(state, status, revision)
     return status
@@ -118,7 +126,7 @@ async def receipt(state: State, written: Written, wait: float | None) -> Json:
     code = 200
     if wait is not None:
         status = await settled(state, written.revision, wait)
-        body["status"] = _status.revision_status(status, state.snapshot)
+        body["status"] = _status.revision_status(state, status)
         code = 200 if status.state == "applied" else 202
     return Json(body, status_code=code, headers=revision_headers(written.revision))
 
@@ -128,7 +136,7 @@ async def _compiled(state: State, snapshot: Snapshot) -> Compiled:
     live = state.compilation.live
     if live is not None and live.revision == snapshot.revision:
         return live
-    return await state.compilation.preview(snapshot.revision, snapshot.resources)
+    return await state.compilation.preview(snapshot, snapshot.resources)
 
 
 def _after(snapshot: Snapshot, changes: Changes) -> dict[Key, Resource]:
@@ -142,6 +150,15 @@ def _not_compiled(problems: tuple[Problem, ...], revision: int) -> NotCompiled:
         problems,
         revision_headers(revision),
     )
+
+
+def _set_aside(aside: Mapping[Key, Aside], revision: int) -> ApiError:
+    headers, problems = revision_headers(revision), _aside.problems(aside)
+    if any(why.node for why in aside.values()):
+        message = "stored, but a node refuses it; it is set aside, and everything else is live"
+        return RejectedByNode(message, problems, headers)
+    message = "stored, but it cannot be compiled; it is set aside, and everything else is live"
+    return NotCompiled(message, problems, headers)
 
 
 def _rejected(state: State, status: RevisionStatus, revision: int) -> RejectedByNode:

@@ -112,7 +112,7 @@ async def _write(state: State, key: Key, build: Build, options: WriteOptions) ->
     code = 201 if written.results[0].change == "created" else 200
     if options.wait is not None:
         status = await _writes.settled(state, written.revision, options.wait)
-        body["status"] = _status.revision_status(status, state.snapshot)
+        body["status"] = _status.revision_status(state, status)
         code = code if status.state == "applied" else 202
     headers = _answers.revision_headers(written.revision, stored.revision)
     return Json(body, status_code=code, headers=headers)

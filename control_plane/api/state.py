@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,7 +49,12 @@ class Compilation(Protocol):
 
     async def wait_for(self, revision: int, timeout: float) -> Outcome | None: ...
 
-    async def preview(self, revision: int, resources: Mapping[Key, Resource]) -> Compiled: ...
+    @property
+    def suspected(self) -> Set[Key]: ...
+
+    async def changed(self, seen: Outcome | None, timeout: float) -> None: ...
+
+    async def preview(self, snapshot: Snapshot, resources: Mapping[Key, Resource]) -> Compiled: ...
 
 
 class Nodes(Protocol):

@@ -35,7 +35,7 @@ def router(state: State) -> APIRouter:
         only(request)
         if revision > state.snapshot.revision:
             raise NotFound(f"revision {revision} does not exist yet")
-        shown = _status.revision_status(await state.hub.wait(revision, 0), state.snapshot)
+        shown = _status.revision_status(state, await state.hub.wait(revision, 0))
         problems = [problem_json(p) for p in _status.compile_problems(state, revision)]
         if problems:
             shown["state"] = "rejected"

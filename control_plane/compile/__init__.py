@@ -9,7 +9,10 @@ from control_plane.compile.model import (
     ROUTE,
     SECRET,
     TYPES,
+    Aside,
     Compiled,
+    Hold,
+    Unit,
     XdsResource,
 )
 from control_plane.compile.settings import GatewaySettings
@@ -22,8 +25,11 @@ __all__ = [
     "ROUTE",
     "SECRET",
     "TYPES",
+    "Aside",
     "Compiled",
     "Compiler",
     "GatewaySettings",
+    "Hold",
+    "Unit",
     "XdsResource",
 ]

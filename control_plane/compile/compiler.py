@@ -1,91 +1,88 @@
-"""A snapshot of resources → everything that Envoy and ext_proc are told. Pure: no I/O."""
+"""A snapshot of resources → everything that Envoy and ext_proc are told. Pure: no I/O.
+
+Each proxy and each upstream is a *unit*, compiled by itself: one that cannot be compiled, or that a
+node has refused, is set aside, and its last good version takes its place, if it has one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, KeysView, Mapping
-from dataclasses import dataclass
+from collections.abc import KeysView, Mapping
+from dataclasses import replace
 
-from control_plane.compile.clusters import compile_upstream
+from control_plane.compile.errors import Denied, Unusable
 from control_plane.compile.listener import compile_listener
-from control_plane.compile.model import CLUSTER, TYPES, Compiled, XdsResource
-from control_plane.compile.plans import compile_plan
-from control_plane.compile.routes import Branches, compile_branches, compile_routes
-from control_plane.compile.secrets import compile_secret
+from control_plane.compile.model import TYPES, Aside, Compiled, Hold, Unit, XdsResource
+from control_plane.compile.routes import Branches, compile_routes
 from control_plane.compile.settings import GatewaySettings
-from control_plane.compile.wiring import Wiring, target_of, wire
-from control_plane.resources import Credential, Key, Proxy, Resource, Upstream
+from control_plane.compile.units import Units, reads
+from control_plane.resources import Key, Proxy, Resource, Upstream
 
-_Read = tuple[tuple[Key, Resource], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What one resource compiles to, and the resources that were read for it."""
-
-    read: _Read
-    resources: tuple[XdsResource, ...]
-    route: tuple[str, Branches] | None = None  # its name, and what it adds to the tree
-
-    def still_holds(self, resources: Mapping[Key, Resource]) -> bool:
-        return all(resources.get(key) is resource for key, resource in self.read)
+Holds = Mapping[Key, Hold]
+_HAS_UNIT = (Upstream.plural, Proxy.plural)
+"""The kinds that something is made of, in this order."""
 
 
 class Compiler:
     """Compiles snapshot after snapshot; what has not changed since the last one is not done again.
 
-    The result depends on the snapshot alone: a fresh compiler gives the same bytes.
+    The result depends on the arguments alone: a fresh compiler gives the same bytes.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._listener = compile_listener(settings)
-        self._parts: dict[Key, _Part] = {}
+        self._units = Units(settings)
         self._routes: tuple[KeysView[str], XdsResource] | None = None
 
-    def compile(self, revision: int, resources: Mapping[Key, Resource]) -> Compiled:
-        """All xDS resources for `resources`, whose references must all exist."""
-        self._forget(resources)
-        for key in sorted(resources, key=lambda key: key.plural == Proxy.plural):  # proxies last
-            if key not in self._parts:
-                self._parts[key] = self._compile_part(key, resources)
-        routes = dict(part.route for part in self._parts.values() if part.route is not None)
+    def compile(
+        self, revision: int, resources: Mapping[Key, Resource], holds: Holds | None = None
+    ) -> Compiled:
+        """All xDS resources for `resources`; `holds` says which are not to be taken as they are."""
+        self._units.forget(resources)
+        units: dict[Key, Unit] = {}
+        aside: dict[Key, Aside] = {}
+        for plural in _HAS_UNIT:
+            for key in resources:
+                if key.plural == plural:
+                    unit, why = self._take(key, resources, holds or {}, aside)
+                    if unit is not None:
+                        units[key] = unit
+                    if why is not None:
+                        aside[key] = why
+        return Compiled(revision, self._merged(units, aside), units, aside)
+
+    def _take(
+        self,
+        key: Key,
+        resources: Mapping[Key, Resource],
+        holds: Holds,
+        aside: Mapping[Key, Aside],
+    ) -> tuple[Unit | None, Aside | None]:
+        """The unit of a resource, or what stands in for it, and why."""
+        hold = holds.get(key)
+        why = _held_back(key, hold, resources, aside)
+        try:
+            if why is None:
+                return self._units.unit(key, resources), None
+        except Denied as error:
+            return None, Aside(str(error), serving=False)
+        except Unusable as error:
+            why = Aside(str(error), serving=False)
+        unit = self._units.held(key, hold, resources)
+        return unit, replace(why, serving=unit is not None)
+
+    def _merged(
+        self, units: Mapping[Key, Unit], aside: Mapping[Key, Aside]
+    ) -> dict[str, dict[str, XdsResource]]:
+        """What all units give. A secret that was rotated has one name: the newer value wins."""
         compiled: dict[str, dict[str, XdsResource]] = {type_url: {} for type_url in TYPES}
-        for xds in self._all(routes):
+        for key in sorted(units, key=lambda key: key not in aside) if aside else units:
+            for xds in units[key].resources:
+                compiled[xds.type_url][xds.name] = xds
+        routes = dict(unit.route for unit in units.values() if unit.route is not None)
+        for xds in (self._listener, self._route_configuration(routes)):
             compiled[xds.type_url][xds.name] = xds
-        return Compiled(revision, compiled)
-
-    def _forget(self, resources: Mapping[Key, Resource]) -> None:
-        """Keep only what was made of resources that are the same objects still."""
-        self._parts = {k: part for k, part in self._parts.items() if part.still_holds(resources)}
-
-    def _all(self, routes: Mapping[str, Branches]) -> Iterable[XdsResource]:
-        for part in self._parts.values():
-            yield from part.resources
-        yield self._listener
-        yield self._route_configuration(routes)
-
-    def _compile_part(self, key: Key, resources: Mapping[Key, Resource]) -> _Part:
-        resource = resources[key]
-        read = tuple((k, resources[k]) for k in (key, *sorted(_reads(resource, resources))))
-        match resource:
-            case Upstream():
-                return _Part(read, compile_upstream(resource))
-            case Proxy():
-                return self._compile_proxy(resource, resources, read)
-            case _:
-                return _Part(read, ())
-
-    def _compile_proxy(self, proxy: Proxy, resources: Mapping[Key, Resource], read: _Read) -> _Part:
-        target = target_of(proxy, resources)
-        if target.is_injected_by_cluster:
-            own = compile_upstream(target.upstream, target.credential)
-        else:
-            own = ()
-        cluster = _cluster_in(own or self._parts[target.upstream.key].resources)
-        wiring = wire(proxy, target, cluster)
-        plan = compile_plan(proxy, wiring, resources)
-        route = (wiring.name, compile_branches(wiring, self._settings))
-        return _Part(read, (plan, *own, *_secrets(wiring, read)), route)
+        return compiled
 
     def _route_configuration(self, routes: Mapping[str, Branches]) -> XdsResource:
         if self._routes is None or self._routes[0] != routes.keys():
@@ -93,26 +90,18 @@ class Compiler:
         return self._routes[1]
 
 
-def _cluster_in(resources: Iterable[XdsResource]) -> str:
-    return next(x.name for x in resources if x.type_url == CLUSTER)
-
-
-def _secrets(wiring: Wiring, read: Iterable[tuple[Key, Resource]]) -> Iterable[XdsResource]:
-    """The secret that a proxy sends; others with the same credential and server give it, too."""
-    if wiring.credential is None:
-        return ()
-    name = wiring.credential.secret
-    key = Key(Credential.plural, name.partition("#")[0])
-    return tuple(
-        compile_secret(resource, name)
-        for k, resource in read
-        if k == key and isinstance(resource, Credential)
-    )
-
-
-def _reads(resource: Resource, resources: Mapping[Key, Resource]) -> frozenset[Key]:
-    """What compiling a resource reads beside it: what it names, and what those name."""
-    if not isinstance(resource, Proxy):
-        return frozenset()
-    named = resource.references()
-    return named.union(*(resources[key].references() for key in named))
+def _held_back(
+    key: Key,
+    hold: Hold | None,
+    resources: Mapping[Key, Resource],
+    aside: Mapping[Key, Aside],
+) -> Aside | None:
+    """Why a resource must not be taken: for its own sake, or that of one that it is made of."""
+    if hold is not None and hold.stands:
+        return Aside(hold.reason, serving=False, node=hold.node)
+    named = [k for k in sorted(reads(resources[key], resources)) if k in aside] if aside else []
+    if not named:
+        return None
+    below = aside[named[0]]
+    reason = f"{named[0]}, which it uses, is set aside: {below.reason}"
+    return Aside(reason, serving=False, node=below.node)

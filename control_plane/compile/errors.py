@@ -1,4 +1,9 @@
-"""The JSON of an error that Envoy answers by itself, in the shape that OpenAI's SDKs read."""
+"""What can be wrong with a unit, and the JSON of an error that Envoy answers by itself.
+
+Unservable      a resource cannot be made into anything
+├── Unusable    something is missing or broken: its last good version may stand in for it
+└── Denied      it is not allowed (any more): nothing may stand in for it
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,18 @@ import json
 
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+
+
+class Unservable(Exception):
+    """The text is fit to be shown, and says the next step."""
+
+
+class Unusable(Unservable):
+    """Something that it needs is missing, or the compiler failed."""
+
+
+class Denied(Unservable):
+    """It would break a rule, such as a credential's `allowedHosts`."""
 
 
 def error_format(

@@ -9,7 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from control_plane.resources import Key, Resource
+
+if TYPE_CHECKING:  # routes are made of what is here
+    from control_plane.compile.routes import Branches
 
 _PREFIX = "type.googleapis.com/"
 LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
@@ -47,11 +52,71 @@ class XdsResource:
 
 
 @dataclass(frozen=True, slots=True)
+class Unit:
+    """What one resource of the user compiles to. If a node refuses it, it can be set aside alone.
+
+    Attributes:
+        read: the resources that it was made of, itself included.
+        resources: may be there a second time, in another unit, with the same content.
+        route: the name of its route, and what it adds to the tree (a proxy only).
+    """
+
+    read: tuple[tuple[Key, Resource], ...] = field(repr=False)
+    resources: tuple[XdsResource, ...] = field(repr=False)
+    route: tuple[str, Branches] | None = field(default=None, repr=False)
+
+    def still_holds(self, resources: Mapping[Key, Resource]) -> bool:
+        """Whether it is made of these very resources."""
+        return all(resources.get(key) is resource for key, resource in self.read)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A unit that is not to be compiled from what is stored now.
+
+    Attributes:
+        reason: what happened, for people.
+        node: which node refused it, if one did.
+        closure: what it is compiled from instead: the resources of its last good version. None: it
+            has none, and is left out.
+        stands: whether the reason concerns what is stored now. If not, the closure is only what to
+            fall back to.
+    """
+
+    reason: str
+    node: str = ""
+    closure: Mapping[Key, Resource] | None = field(default=None, repr=False)
+    stands: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Why a unit is not what is stored.
+
+    Attributes:
+        reason: what happened, for people.
+        serving: whether its last good version is served instead.
+        node: which node refused it; empty if the compiler itself could not take it.
+    """
+
+    reason: str
+    serving: bool
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Compiled:
-    """All xDS resources of one revision: type URL → name → resource."""
+    """All xDS resources of one revision: type URL → name → resource.
+
+    Attributes:
+        units: all that it is made of, but the listener and the frame of the routes.
+        aside: the units that are not what is stored.
+    """
 
     revision: int
     resources: Mapping[str, Mapping[str, XdsResource]] = field(repr=False)
+    units: Mapping[Key, Unit] = field(default_factory=dict, repr=False)
+    aside: Mapping[Key, Aside] = field(default_factory=dict)
 
 
 def digest(data: bytes, size: int = 8) -> str:

@@ -74,9 +74,10 @@ class Layout:
         """What the keys of all resources of a kind begin with."""
         return f"{self.prefix}/resources/{plural}/".encode()
 
-    def records(self, family: str) -> bytes:
-        """What the keys of all records of a family begin with."""
-        return f"{self.prefix}/records/{family}/".encode()
+    @property
+    def records(self) -> bytes:
+        """What the keys of all records begin with."""
+        return f"{self.prefix}/records/".encode()
 
     def short(self, raw: bytes) -> str:
         """A key for people: without the prefix."""

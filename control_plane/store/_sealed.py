@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from control_plane.resources import KINDS
+from control_plane.resources import KINDS, Key
 from control_plane.store import _versions, codec
 from control_plane.store._layout import Layout
 from control_plane.store._records import Record
@@ -23,6 +23,9 @@ from control_plane.store.model import Guard
 
 PRIMARY: Final = "keys/primary"
 """The record that names the key which seals; its value is the id."""
+
+
+_PLURALS: Final = {kind.__name__: plural for plural, kind in KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Batch:
 def prefixes(layout: Layout) -> tuple[bytes, ...]:
     """Where sealed values can be."""
     kinds = sorted(plural for plural, kind in KINDS.items() if kind.write_only)
-    return (*(layout.resources(plural) for plural in kinds), layout.records(_versions.FAMILY))
+    return (*(layout.resources(plural) for plural in kinds), layout.records)
 
 
 def batch(
@@ -71,7 +74,7 @@ def batch(
             break
         try:
             puts[record.key] = _resealed(layout, record, rewrap)
-        except StoreError:
+        except (StoreError, ValueError, LookupError, TypeError, AttributeError):
             failed += others
             continue
         values += others
@@ -83,9 +86,24 @@ def _resealed(layout: Layout, record: Record, rewrap: Rewrap) -> bytes:
     key = layout.key(record.key)
     if key is not None:
         return codec.resealed(key, record.value, record.modified, rewrap)
-    name = layout.record_name(record.key)
-    assert name is not None  # see `prefixes`
-    return _versions.resealed(name.partition("/")[2], record.value, rewrap)
+    family, _, name = (layout.record_name(record.key) or "").partition("/")
+    if family == _versions.FAMILY:
+        return _versions.resealed(name, record.value, rewrap)
+    content = orjson.loads(record.value)
+    for inner in _documents(content):
+        plural = _PLURALS[inner["kind"]]
+        codec.reseal(Key(plural, inner["metadata"]["name"]), inner, rewrap)
+    return orjson.dumps(content)
+
+
+def _documents(node: Any) -> Iterable[dict[str, Any]]:
+    """The stored resources inside a record: they are sealed as in their own place."""
+    if isinstance(node, dict):
+        if node.get("kind") in _PLURALS and "spec" in node and "metadata" in node:
+            yield node
+        else:
+            for value in node.values():
+                yield from _documents(value)
 
 
 def _keks(value: bytes) -> list[str]:

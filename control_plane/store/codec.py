@@ -98,10 +98,15 @@ def resealed(key: Key, data: bytes, revision: int, rewrap: Rewrap) -> bytes:
     """The document with its secrets sealed by `rewrap`; `revision` is what the key had before."""
     document = _object(key, data)
     document.setdefault(_WRITTEN, revision)
+    reseal(key, document, rewrap)
+    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+
+
+def reseal(key: Key, document: dict[str, Any], rewrap: Rewrap) -> None:
+    """Seals the secrets of a stored document by `rewrap`, in place."""
     for name, value in document["spec"].items():
         if isinstance(value, dict) and isinstance(value.get("sealed"), dict):
             value["sealed"] = rewrap(value["sealed"], _context(key, name))
-    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
 
 
 def _context(key: Key, name: str) -> str:

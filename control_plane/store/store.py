@@ -75,13 +75,13 @@ class Store:
         page_size: int = 500,
     ) -> None:
         self.client = self._client = EtcdClient(endpoints, credentials)
-        self._codec = Codec(sealer)
+        self.codec = Codec(sealer)
         self.layout = self._layout = Layout(prefix)
         self._limits = limits or Limits()
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self.reflector = Reflector(
-            self._client, self._codec.decode, self._layout, page_size=page_size, silence=silence
+            self._client, self.codec.decode, self._layout, page_size=page_size, silence=silence
         )
 
     @property
@@ -129,7 +129,7 @@ class Store:
         async with deadline.turn(self._turn):
             snapshot = await self.reflector.wait_for(0, deadline.left)
             for _ in range(self._limits.max_tries):
-                self._codec.use(_primary(snapshot))
+                self.codec.use(_primary(snapshot))
                 changes = build(snapshot)
                 if not changes:
                     return snapshot.revision
@@ -168,9 +168,9 @@ class Store:
         async with deadline.turn(self._turn):
             for _ in range(self._limits.max_tries):
                 listing = await self.sealed(deadline.left)
-                self._codec.use(listing.primary)
+                self.codec.use(listing.primary)
                 batch = _sealed.batch(
-                    self._layout, listing.records, self._codec.primary, rewrap, most,
+                    self._layout, listing.records, self.codec.primary, rewrap, most,
                     min(self._limits.max_bytes, MIB) // 2,
                 )  # fmt: skip
                 if not batch.puts:
@@ -208,7 +208,7 @@ class Store:
                 f"{count} documents do not fit into one transaction: apply at most {most} at once"
             )
         puts = {
-            self._layout.resource(key): self._codec.encode(resource)
+            self._layout.resource(key): self.codec.encode(resource)
             for key, resource in changes.puts.items()
         }
         deletes = [self._layout.resource(key) for key in sorted(changes.deletes)]

@@ -7,6 +7,7 @@ from control_plane.xds.errors import BadRequest, XdsError
 from control_plane.xds.hub import Hub
 from control_plane.xds.ledger import Ledger, NodeRevision, NodeStatus, RevisionStatus, TypeStatus
 from control_plane.xds.server import SERVER_OPTIONS
+from control_plane.xds.switch import Refusal
 
 __all__ = [
     "SERVER_OPTIONS",
@@ -15,6 +16,7 @@ __all__ = [
     "Ledger",
     "NodeRevision",
     "NodeStatus",
+    "Refusal",
     "RevisionStatus",
     "TypeStatus",
     "XdsError",

@@ -5,6 +5,8 @@ Every call that can change what clients must be told ends with all streams up to
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from control_plane.compile.model import Compiled
 from control_plane.xds.delta import DeltaRequest
 from control_plane.xds.ledger import Ledger
@@ -12,13 +14,23 @@ from control_plane.xds.serving import Serving
 from control_plane.xds.sotw import SotwRequest
 from control_plane.xds.stream import Stream
 from control_plane.xds.subscription import Answer, Response
-from control_plane.xds.switch import Switch
+from control_plane.xds.switch import Refusal, Switch
 
 
 class Core:
-    """The server's state. Streams are known by the number `join` gives; `now` is in seconds."""
+    """The server's state. Streams are known by the number `join` gives; `now` is in seconds.
 
-    def __init__(self, *, linger: float, patience: float) -> None:
+    `on_refused` is told of every refusal that takes a target back; it must not call the core.
+    """
+
+    def __init__(
+        self,
+        *,
+        linger: float,
+        patience: float,
+        on_refused: Callable[[Refusal], None] = lambda refusal: None,
+    ) -> None:
+        self._on_refused = on_refused
         self.ledger = Ledger()
         self._switch = Switch(linger=linger, patience=patience)
         self._streams: dict[int, Stream] = {}
@@ -59,7 +71,7 @@ class Core:
         stream = self._streams[number]
         answer = stream.request(type_url, request, self.serving)
         if answer is not None and answer.error:
-            self._refuse(stream, answer)
+            self._refuse(stream, type_url, answer)
         self._observe(number, stream)
         self.tick(now)
         stream.wake()
@@ -92,9 +104,12 @@ class Core:
         self._switch.observe(number, stream.progress(self.serving))
         self.ledger.observe(number, stream)
 
-    def _refuse(self, stream: Stream, answer: Answer) -> None:
+    def _refuse(self, stream: Stream, type_url: str, answer: Answer) -> None:
         """Notes a NACK; a late one counts against what is served now if that is still the same."""
         self._switch.distrust(answer.stamp)
         stamp = self.serving.stamp if answer.still_served else answer.stamp
         rejected = self._switch.refuse(stamp)
         self.ledger.refuse(stream, stamp, answer.error, rejected=rejected)
+        if rejected:
+            node, target, last = stream.node.id, self._switch.target, self._switch.last_good
+            self._on_refused(Refusal(node, type_url, answer.names, answer.error, target, last))

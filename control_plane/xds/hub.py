@@ -20,6 +20,7 @@ from control_plane.xds.server import handlers
 from control_plane.xds.sotw import SotwRequest
 from control_plane.xds.stream import Stream
 from control_plane.xds.subscription import Response
+from control_plane.xds.switch import Refusal
 
 
 class Hub:
@@ -28,6 +29,7 @@ class Hub:
     `linger` is how long, in seconds, a resource is served that nobody names any more; `patience`
     how long a client that does not answer holds up everybody else. Before the first target nothing
     is answered, so a control plane that has just started takes nothing away from anybody.
+    `examined`: somebody takes every `refusal`, and calls `judged`.
     """
 
     def __init__(
@@ -35,9 +37,12 @@ class Hub:
         *,
         linger: float = 90.0,
         patience: float = 10.0,
+        examined: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._core = Core(linger=linger, patience=patience)
+        self._core = Core(linger=linger, patience=patience, on_refused=self._refused)
+        self._examined = examined
+        self._refusals: asyncio.Queue[Refusal] = asyncio.Queue()
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: set[asyncio.Future[None]] = set()
@@ -65,6 +70,25 @@ class Hub:
             if loop.time() >= deadline:
                 return self.ledger.status(revision)
         return status
+
+    async def refusal(self) -> Refusal:
+        """The next refusal that took a target back; the last good one is served meanwhile.
+
+        Its revision counts as pending until `judged` says otherwise.
+        """
+        return await self._refusals.get()
+
+    def judged(self, revision: int, *, isolated: bool) -> None:
+        """What is to be thought of a refused target: that only what is set aside was at fault, and
+        the rest of it goes on, or that all of it is rejected."""
+        self.ledger.judge(revision, isolated=isolated)
+        self._after()
+
+    def _refused(self, refusal: Refusal) -> None:
+        if not self._examined:
+            return
+        self.ledger.examine(refusal.target.revision)
+        self._refusals.put_nowait(refusal)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the `AggregatedDiscoveryService`, state of the world and delta, to a server."""

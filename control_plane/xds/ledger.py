@@ -88,6 +88,7 @@ class Ledger:
         self._records: dict[str, _Record] = {}
         self._attempts: dict[int, _Attempt] = {}
         self._rejected: list[_Attempt] = []
+        self._examined: set[int] = set()  # refused revisions of which nobody knows yet what is bad
         self._newest = 0
         self._serving = NOTHING
 
@@ -104,9 +105,24 @@ class Ledger:
             if record.streams or words:
                 nodes[name] = self._at(record, revision, words, rejected is not None)
         states = {node.state for node in nodes.values()}
+        if rejected is not None and rejected.revision in self._examined:
+            return RevisionStatus(revision, "pending", nodes)
         if rejected or "rejected" in states:
             return RevisionStatus(revision, "rejected", nodes)
         return RevisionStatus(revision, "applied" if states == {"applied"} else "pending", nodes)
+
+    def examine(self, revision: int) -> None:
+        """Somebody is finding out what is wrong with a refused revision: it is pending again."""
+        self._examined.add(revision)
+
+    def judge(self, revision: int, *, isolated: bool) -> None:
+        """What was wrong has been set aside, so the refusal says nothing of the rest any more; or
+        nobody could tell, and all of it is rejected."""
+        self._examined.discard(revision)
+        if isolated:
+            self._rejected = [a for a in self._rejected if a.revision != revision]
+            for record in self._records.values():
+                record.words.pop(revision, None)
 
     def attempt(self, serving: Serving, revision: int) -> None:
         """A move to `revision` began with what is served now."""

@@ -41,12 +41,14 @@ class Response:
 class Answer:
     """The client's ACK, or its NACK if `error` is not empty, of the response with this stamp.
 
-    `still_served`, of a NACK: all that was in the response is served to this day.
+    `still_served`, of a NACK: all that was in the response is served to this day. `names`: what was
+    in it.
     """
 
     stamp: Stamp
     error: str
     still_served: bool
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,8 @@ class Subscription(ABC):
             self.version, self.confirmed = sent.version, sent.stamp
             return Answer(sent.stamp, "", still_served=True)
         self._doubt(resource.name for resource in sent.resources)
-        return Answer(sent.stamp, self.error, _still_served(sent, table))
+        names = tuple(resource.name for resource in sent.resources)
+        return Answer(sent.stamp, self.error, _still_served(sent, table), names)
 
     def _words(self, error: str) -> str:
         """The client's reason. Envoy quotes what it refuses, so of a secret nothing is kept."""

@@ -16,13 +16,26 @@ Pure: the caller says what clients did and what time it is, and serves what `adv
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from control_plane.compile.model import Compiled, XdsResource
 from control_plane.xds.retention import Retention
 from control_plane.xds.serving import NOTHING, ROUTING, Serving, Stamp, Table, is_additive
 from control_plane.xds.stream import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A node refused a response, and with it the target; `names`: what was in the response."""
+
+    node: str
+    type_url: str
+    names: tuple[str, ...]
+    error: str
+    target: Compiled
+    last_good: Compiled | None
+
 
 Phase = Literal["settled", "adding", "routing"]
 _NONE = Compiled(0, {})

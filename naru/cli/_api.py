@@ -97,7 +97,8 @@ class Api:
         except httpx.HTTPError as error:
             why = str(error) or type(error).__name__
             raise Unreachable(
-                f"The control plane at {self._url} does not answer: {why}."
+                f"The control plane at {self._url} does not answer: {why}. Is it running? Start "
+                "`naru up`, or set NARU_API_URL (and NARU_TOKEN) to one that runs."
             ) from error
         if answer.is_error:
             raise Refused(describe_answer(answer.status_code, answer.content))

@@ -77,7 +77,8 @@ def target(options: GlobalOptions) -> Target:
     if not url:
         raise Unreachable(
             f"No `naru up` runs on {options.data_dir}, and NARU_API_URL is not set. "
-            "Start `naru up`, or set NARU_API_URL and NARU_TOKEN."
+            "Start `naru up`; or name its directory with NARU_DATA_DIR (or `naru --data-dir`), or "
+            "another control plane with NARU_API_URL and NARU_TOKEN."
         )
     token = options.token or _read_token(options, endpoints)
     if not (token.isascii() and token.isprintable()):

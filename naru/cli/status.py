@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import click
 
@@ -11,21 +12,36 @@ from naru.cli._api import Api
 from naru.cli._context import GlobalOptions, read_endpoints, target
 from naru.cli._output import Format, print_document, table
 
+_EVERY: Final = 1.0  # seconds
+
 
 @click.command()
 @click.option(
     "-o", "--output", "form", type=click.Choice(["table", "yaml", "json"]), default="table"
 )
+@click.option("-w", "--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
 @click.pass_obj
-def status(options: GlobalOptions, form: Format) -> None:
-    """Show the nodes, the revision that each has applied, and the ports."""
+def status(options: GlobalOptions, form: Format, watch: bool) -> None:
+    """Show the nodes, the revision that each has applied, what is set aside, and the ports."""
     with Api(target(options)) as api:
-        found = api.status()
+        while True:
+            found = api.status()
+            if watch:
+                click.clear()
+            _show(found, form, options)
+            if not watch:
+                return
+            time.sleep(_EVERY)
+
+
+def _show(found: Mapping[str, Any], form: Format, options: GlobalOptions) -> None:
     if form != "table":
         print_document(found, form)
         return
     click.echo(_headline(found))
     click.echo(_nodes(found))
+    if found.get("set_aside"):
+        click.echo("\n" + _set_aside(found["set_aside"]))
     endpoints = None if options.api_url else read_endpoints(options.data_dir)
     if endpoints:
         click.echo("\n" + _ports(endpoints))
@@ -39,7 +55,10 @@ def _headline(status: Mapping[str, Any]) -> str:
     for node, words in status.get("refused", {}).items():
         lines.append(f"  {node} refused it: {words}")
     if status.get("refused"):
-        lines.append("  What was good last stays live. Mend it: nothing newer goes live before.")
+        lines.append("  What was good last stays live.")
+    trouble = (status.get("store") or {}).get("trouble")
+    if trouble:
+        lines.append(f"  Nothing can be written: {trouble}")
     return "\n".join(lines) + "\n"
 
 
@@ -48,6 +67,16 @@ def _nodes(status: Mapping[str, Any]) -> str:
         return "No node has connected yet."
     rows = [_row(node, status["revision"]) for node in status["nodes"]]
     return table(("NODE", "CLUSTER", "STATE", "APPLIED", "DETAIL"), rows)
+
+
+def _set_aside(found: Sequence[Mapping[str, Any]]) -> str:
+    """What is not served as it is stored. One reason may be that of many."""
+    rows = [
+        (each["resource"], each["revision"], each["serving"], each["reason"])
+        for each in sorted(found, key=lambda each: str(each["resource"]))
+    ]
+    title = "Set aside until it, or what it uses, is corrected; everything else is live:"
+    return f"{title}\n{table(('RESOURCE', 'SINCE', 'SERVING', 'WHY'), rows)}"
 
 
 def _row(node: Mapping[str, Any], revision: int) -> tuple[object, ...]:

@@ -79,6 +79,7 @@ def role_environment(layout: Layout, settings: UpSettings) -> dict[str, str]:
         "NARU_ETCD_ENDPOINTS": str(layout.at["etcd"]),
         "NARU_ADMIN_TOKEN_FILE": str(layout.admin_token_file),
         "NARU_EXT_PROC_SOCKETS": ",".join(map(str, layout.sockets)),
+        "NARU_ENVOY_BINARY": str(binaries.find("envoy")),
     }
 
 

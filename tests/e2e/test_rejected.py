@@ -59,12 +59,53 @@ def test_mending_it_makes_it_live(gateway: Gateway, provider: Provider, refused:
     assert all(node["connected"] for node in status["nodes"])
 
 
-def test_a_refused_resource_is_not_sent_again_and_again(gateway: Gateway, refused: int) -> None:
+def test_everything_else_goes_live_and_the_refused_one_is_sent_no_more(
+    gateway: Gateway, provider: Provider, refused: int
+) -> None:
     counter = "cluster_manager.cds.update_rejected"
     before = gateway.envoy_counters()[counter]
-    edit = document("Template", "unrelated", {"messages": [{"role": "user", "content": "x"}]})
-    held_up = gateway.apply_any(edit, wait="2s")
-    assert held_up.status_code == 422, "a refused resource holds up what comes after it, visibly"
-    assert gateway.run("menu-copy", GOOD).status_code == 200
-    assert gateway.envoy_counters()[counter] <= before + 1
-    gateway.api.delete("/api/v1/templates/unrelated")
+    for number in range(3):
+        spec = {"upstreams": [{"name": "provider", "model": "m"}], "template": "menu-copy"}
+        response = gateway.apply_any(document("Proxy", f"beside-{number}", spec), wait="10s")
+        assert response.status_code == 200, response.text
+        assert gateway.run(f"beside-{number}", GOOD).status_code == 200
+    assert gateway.envoy_counters()[counter] == before
+    status = gateway.api.get("/api/v1/status").json()
+    assert {each["resource"] for each in status["set_aside"]} == {
+        "upstreams/refused",
+        "proxies/refused",
+    }
+    for number in range(3):
+        gateway.api.delete(f"/api/v1/proxies/beside-{number}")
+
+
+def test_in_one_apply_the_good_ones_go_live_and_the_bad_one_is_named(
+    gateway: Gateway, provider: Provider, refused: int
+) -> None:
+    """The last good version of what is edited into something bad goes on serving."""
+    good = {"dialect": "openai", "url": provider.url, "credential": "provider-key"}
+    bad = {"dialect": "openai", "url": "https://127.0.0.1:1/v1", "tls": {"ca": NOT_A_CERTIFICATE}}
+    use = {"upstreams": [{"name": "edited", "model": "m"}], "template": "menu-copy"}
+    gateway.apply(document("Upstream", "edited", good), document("Proxy", "edited", use))
+    before = gateway.run("edited", GOOD)
+    response = gateway.apply_any(
+        document("Upstream", "edited", bad),
+        document("Upstream", "fresh", good),
+        document("Proxy", "fresh", {**use, "upstreams": [{"name": "fresh", "model": "m"}]}),
+    )
+    assert response.status_code == 422
+    problems = {problem["field"]: problem for problem in response.json()["error"]["problems"]}
+    assert problems.keys() == {"upstreams/edited", "proxies/edited"}
+    assert "certificate" in problems["upstreams/edited"]["message"].lower()
+    assert "last good version" in problems["proxies/edited"]["message"]
+    assert gateway.run("fresh", GOOD).status_code == 200
+    still = gateway.run("edited", GOOD)
+    assert still.status_code == 200
+    assert still.headers["x-naru-plan"] == before.headers["x-naru-plan"]
+    gateway.apply(document("Upstream", "edited", {**good, "connections": {"maxPending": 9}}))
+    assert gateway.run("edited", GOOD).status_code == 200
+    named = {each["resource"] for each in gateway.api.get("/api/v1/status").json()["set_aside"]}
+    assert not named & {"upstreams/edited", "proxies/edited"}
+    for plural in ("proxies", "upstreams"):
+        for name in ("edited", "fresh"):
+            gateway.api.delete(f"/api/v1/{plural}/{name}")

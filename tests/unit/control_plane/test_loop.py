@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from control_plane._loop import CompileFailed, CompileLoop
-from control_plane.compile import Compiled
+from control_plane.compile import Compiled, Hold
 from control_plane.resources import Key, Resource, parse
 from control_plane.store import Snapshot, Stored
 from tests.support.api import Nodes, upstream
@@ -25,7 +25,9 @@ class Slow:
         self.threads: list[int] = []
         self.running = self.most = 0
 
-    def compile(self, revision: int, resources: Mapping[Key, Resource]) -> Compiled:
+    def compile(
+        self, revision: int, resources: Mapping[Key, Resource], holds: Mapping[Key, Hold]
+    ) -> Compiled:
         self.running += 1
         self.most = max(self.most, self.running)
         self.threads.append(threading.get_ident())
@@ -95,7 +97,7 @@ async def test_trials_do_not_become_targets_and_run_one_at_a_time() -> None:
     nodes, compilers = Nodes(), [Slow(), Slow()]
     making = iter(compilers)
     loop = CompileLoop(lambda: next(making), nodes)
-    trials = [asyncio.create_task(loop.preview(n, {})) for n in (1, 13, 3)]
+    trials = [asyncio.create_task(loop.preview(Snapshot(n), {})) for n in (1, 13, 3)]
     for compiler in compilers:
         compiler.let.set()
     results = await asyncio.gather(*trials, return_exceptions=True)

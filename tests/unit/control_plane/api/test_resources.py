@@ -342,6 +342,7 @@ class TestWait:
         assert created.json()["status"] == {
             "state": "applied",
             "nodes": {"gateway-1": {"state": "applied", "detail": ""}},
+            "set_aside": [],
         }
         assert (await api.put(upstream(team="a"), "?wait=500ms")).status_code == 200
         deleted = await api.call("DELETE", "/upstreams/openai?wait=1s")
@@ -357,6 +358,7 @@ class TestWait:
             assert late.json()["status"] == {
                 "state": "pending",
                 "nodes": {"gateway-1": {"state": "pending", "detail": "waiting for Cluster"}},
+                "set_aside": [],
             }
 
     async def test_rejected(self, api: Api) -> None:

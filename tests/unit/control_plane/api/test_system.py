@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from control_plane.compile import CLUSTER, Compiled, Compiler, GatewaySettings
+from control_plane.compile import CLUSTER, Compiled, Compiler, GatewaySettings, Hold
 from control_plane.resources import Key, Problem, Resource
 from control_plane.store import StoredProblem
 from control_plane.xds import NodeStatus, TypeStatus
@@ -26,12 +26,14 @@ class Picky:
     def __init__(self) -> None:
         self._compiler = Compiler(GatewaySettings())
 
-    def compile(self, revision: int, resources: Mapping[Key, Resource]) -> Compiled:
+    def compile(
+        self, revision: int, resources: Mapping[Key, Resource], holds: Mapping[Key, Hold]
+    ) -> Compiled:
         if any(key.plural == "proxies" for key in resources):
             error: Any = ValueError("no")
             error.problems = (REFUSED,)
             raise error
-        return self._compiler.compile(revision, resources)
+        return self._compiler.compile(revision, resources, holds)
 
 
 class TestRevisions:
@@ -46,6 +48,7 @@ class TestRevisions:
                 "gateway-1": {"state": "rejected", "detail": "Cluster: bad"},
                 "gateway-2": {"state": "pending", "detail": ""},
             },
+            "set_aside": [],
             "problems": [],
         }
 
@@ -119,7 +122,9 @@ class TestReadiness:
 class Broken:
     """Never compiles anything."""
 
-    def compile(self, revision: int, resources: Mapping[Key, Resource]) -> Compiled:
+    def compile(
+        self, revision: int, resources: Mapping[Key, Resource], holds: Mapping[Key, Hold]
+    ) -> Compiled:
         raise KeyError("upstreams/gone")
 
 
@@ -136,6 +141,7 @@ async def test_status(api: Api) -> None:
         "refused": {"gateway-1": "bad cluster"},
         "compiled_revision": 1,
         "compile_problems": [],
+        "set_aside": [],
         "store": {
             "synced": True,
             "trouble": None,

@@ -66,6 +66,17 @@ def test_versions_are_sealed_anew_each_in_its_place(ring: Keyring) -> None:
     assert second == versions[1]
 
 
+def test_a_resource_inside_of_a_record_is_sealed_as_in_its_own_place(ring: Keyring) -> None:
+    """A proxy that was set aside keeps what its last good version was made of."""
+    inner = orjson.Fragment(stored(ring).value)
+    value = orjson.dumps({"unit": "proxies/p", "closure": {"credentials/a": inner}})
+    record = Record(LAYOUT.record("parked/proxies/p"), value, 1, 1, 1)
+    ring.choose(NEW.id)
+    content = orjson.loads(resealed(ring, record).value)["closure"]["credentials/a"]
+    assert content["spec"]["secret"]["sealed"]["kek"] == NEW.id
+    assert secret_of(Codec(ring).decode(KEY_A, orjson.dumps(content))) == "secret-of-a"
+
+
 def test_a_batch_is_bounded_in_number_and_size(ring: Keyring) -> None:
     records = [stored(ring, f"c{i}") for i in range(5)]
     ring.choose(NEW.id)

@@ -254,7 +254,42 @@ def test_status_says_who_refused_the_newest_revision_and_why(plane: ControlPlane
     output = naru(plane, "status").output
     assert "Revision 7: rejected" in output
     assert "gateway refused it: no such file" in output
-    assert "nothing newer goes live" in output
+
+
+def test_status_shows_what_is_set_aside_and_that_etcd_is_away(plane: ControlPlane) -> None:
+    aside = {
+        "resource": "proxies/menu",
+        "revision": 9,
+        "serving": "its last good version",
+        "reason": "gateway refused it: bad certificate",
+    }
+    status = {"revision": 10, "state": "applied", "nodes": [NODE], "set_aside": [aside]}
+    status["store"] = {"trouble": "etcd at h:1 cannot be reached"}
+    plane.on("GET", "/api/v1/status", 200, status)
+    output = naru(plane, "status").output
+    assert "Nothing can be written: etcd at h:1 cannot be reached" in output
+    (row,) = [line for line in output.splitlines() if line.startswith("proxies/menu")]
+    assert row.split()[:2] == ["proxies/menu", "9"]
+    assert "last good version" in row
+    assert row.endswith("gateway refused it: bad certificate")
+
+
+def test_status_watches_until_it_is_interrupted(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = ({"revision": n, "state": "applied", "nodes": [NODE]} for n in (7, 8))
+    plane.on("GET", "/api/v1/status", 200, first, second)
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", nap)
+    output = naru(plane, "status", "--watch").output
+    assert "Revision 7: applied" in output
+    assert "Revision 8: applied" in output
 
 
 def test_status_finds_a_running_up(plane: ControlPlane, tmp_path: Path) -> None:

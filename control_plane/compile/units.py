@@ -1,0 +1,162 @@
+"""One resource, with what it names → one unit: made anew only if any of them has changed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+
+from control_plane.compile.clusters import compile_upstream
+from control_plane.compile.errors import Denied, Unservable, Unusable
+from control_plane.compile.model import CLUSTER, Hold, Unit, XdsResource
+from control_plane.compile.plans import compile_plan
+from control_plane.compile.routes import compile_branches
+from control_plane.compile.secrets import compile_secret
+from control_plane.compile.settings import GatewaySettings
+from control_plane.compile.wiring import Wiring, target_of, wire
+from control_plane.resources import (
+    Credential,
+    Key,
+    Proxy,
+    Resource,
+    Upstream,
+    check_resource,
+)
+
+log = logging.getLogger("naru.compile")
+
+_Read = tuple[tuple[Key, Resource], ...]
+
+
+class Units:
+    """Compiles units, and keeps them for as long as what they are made of is the same."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._units: dict[Key, Unit] = {}
+        self._held: dict[Key, tuple[Mapping[Key, Resource], Unit]] = {}
+
+    def forget(self, resources: Mapping[Key, Resource]) -> None:
+        """Drop what is not made of these very objects."""
+        self._units = {k: u for k, u in self._units.items() if u.still_holds(resources)}
+        self._held = {k: held for k, held in self._held.items() if k in resources}
+
+    def unit(self, key: Key, resources: Mapping[Key, Resource]) -> Unit:
+        """Raises Denied, Unusable."""
+        unit = self._units.get(key)
+        if unit is None:
+            _check(key, resources)
+            unit = self._units[key] = self._compile(key, resources)
+        return unit
+
+    def held(self, key: Key, hold: Hold | None, resources: Mapping[Key, Resource]) -> Unit | None:
+        """The last good version of a unit, with all that it names; None if it has none, or if that
+        is not allowed any more."""
+        if hold is None or hold.closure is None:
+            return None
+        closure = {**hold.closure, **dict(_rotated(hold.closure, resources))}
+        known = self._held.get(key)
+        if known is not None and known[0] == closure:
+            return known[1]
+        try:
+            _check(key, closure)
+            _check(key, {**closure, **_credentials(closure, resources)})
+            unit = self._compile(key, closure)
+        except Unservable as error:
+            log.error("the last good version of %s is not served: %s", key, error)
+            return None
+        named = [r for r in closure.values() if isinstance(r, Upstream) and r.key != key]
+        clusters = (xds for upstream in named for xds in compile_upstream(upstream))
+        unit = Unit(unit.read, (*clusters, *unit.resources), unit.route)
+        self._held[key] = (closure, unit)
+        return unit
+
+    def _compile(self, key: Key, resources: Mapping[Key, Resource]) -> Unit:
+        """Raises Unusable: one bad unit must not stop the others, whatever is wrong with it."""
+        resource = resources[key]
+        read = tuple((k, resources[k]) for k in (key, *sorted(reads(resource, resources))))
+        try:
+            if isinstance(resource, Upstream):
+                return Unit(read, compile_upstream(resource))
+            assert isinstance(resource, Proxy)
+            return self._compile_proxy(resource, resources, read)
+        except Exception as error:
+            log.error("the compiler failed with %s on %s", type(error).__name__, key, exc_info=True)
+            raise Unusable(
+                f"the compiler failed with {type(error).__name__}: this is a fault of the product, "
+                "see the control plane's log"
+            ) from error
+
+    def _compile_proxy(self, proxy: Proxy, resources: Mapping[Key, Resource], read: _Read) -> Unit:
+        target = target_of(proxy, resources)
+        if target.is_injected_by_cluster:
+            own = compile_upstream(target.upstream, target.credential)
+        else:
+            own = ()
+        wiring = wire(proxy, target, _cluster_in(own or self._clusters_of(target.upstream)))
+        plan = compile_plan(proxy, wiring, resources)
+        route = (wiring.name, compile_branches(wiring, self._settings))
+        return Unit(read, (plan, *own, *_secrets(wiring, read)), route)
+
+    def _clusters_of(self, upstream: Upstream) -> tuple[XdsResource, ...]:
+        known = self._units.get(upstream.key)
+        if known is not None and known.read[0][1] is upstream:
+            return known.resources
+        return compile_upstream(upstream)
+
+
+def reads(resource: Resource, resources: Mapping[Key, Resource]) -> frozenset[Key]:
+    """What compiling a resource reads beside it: what it names, and what those name."""
+    if not isinstance(resource, Proxy):
+        return frozenset()
+    named = resource.references()
+    return named.union(*(resources[key].references() for key in named if key in resources))
+
+
+def _check(key: Key, resources: Mapping[Key, Resource]) -> None:
+    """Raises Unusable if something is missing that the unit needs; Denied if it breaks a rule."""
+    resource = resources[key]
+    needed = {*resource.references(), *reads(resource, resources)}
+    missing = sorted(needed - resources.keys())
+    if missing:
+        raise Unusable(
+            f"{missing[0]} is missing, or cannot be read: write it again, or name another"
+        )
+    for k in (key, *sorted(needed)):
+        for problem in check_resource(resources[k], resources):
+            raise Denied(f"{problem.message}: {problem.mend}")
+
+
+def _rotated(
+    closure: Mapping[Key, Resource], resources: Mapping[Key, Resource]
+) -> Iterator[tuple[Key, Resource]]:
+    """The credentials of a last good version that have only got another secret since."""
+    for key, now in _credentials(closure, resources).items():
+        then = closure[key]
+        assert isinstance(then, Credential)
+        if (then.spec.type, then.spec.header) == (now.spec.type, now.spec.header):
+            yield key, now
+
+
+def _credentials(
+    closure: Mapping[Key, Resource], resources: Mapping[Key, Resource]
+) -> dict[Key, Credential]:
+    """The credentials of a last good version as they are now."""
+    found = ((key, resources.get(key)) for key in closure if key.plural == Credential.plural)
+    return {key: now for key, now in found if isinstance(now, Credential)}
+
+
+def _cluster_in(resources: Iterable[XdsResource]) -> str:
+    return next(x.name for x in resources if x.type_url == CLUSTER)
+
+
+def _secrets(wiring: Wiring, read: Iterable[tuple[Key, Resource]]) -> Iterable[XdsResource]:
+    """The secret that a proxy sends; others with the same credential and server give it, too."""
+    if wiring.credential is None:
+        return ()
+    name = wiring.credential.secret
+    key = Key(Credential.plural, name.partition("#")[0])
+    return tuple(
+        compile_secret(resource, name)
+        for k, resource in read
+        if k == key and isinstance(resource, Credential)
+    )
