@@ -25,6 +25,7 @@ import grpc.aio
 import uvicorn
 from fastapi import FastAPI
 
+from control_plane._expiry import Reminder
 from control_plane._loop import CompileLoop
 from control_plane.api import (
     AdminToken,
@@ -134,6 +135,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             ("the compile loop", compilation.run(store.reflector.subscribe())),
             ("the isolation of what nodes refuse", warden.run()),
             ("the presence of this replica", rotation.presence.run()),
+            ("the reminder of credentials", Reminder().run(lambda: store.snapshot.resources)),
         ):
             stack.push_async_callback(_ended, _watched(work, failed, name))
         await server.start()

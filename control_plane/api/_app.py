@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from control_plane.api import _openapi, apply, keys, resources, system
+from control_plane.api import _openapi, apply, keys, resources, system, versions
 from control_plane.api._answers import error_answer
 from control_plane.api._edge import Edge
 from control_plane.api.errors import ApiError
@@ -42,6 +42,7 @@ def create_app(state: State) -> FastAPI:
         app.include_router(router)
     app.include_router(apply.router(state))
     app.include_router(keys.router(state))
+    app.include_router(versions.router(state))
     app.include_router(resources.router(state))
     _openapi.describe(app)
     return app

@@ -148,6 +148,16 @@ ROTATE: Final = {
     **_errors(409, 503),
 }
 
+VERSIONS: Final = {
+    200: {"description": "Newest first: number, created, by, source, present, kept."},
+    **_errors(404),
+}
+ROLLBACK: Final = {
+    200: _answer("As it is now; with `?wait` it has a `status`.", "Resource"),
+    202: _answer(_LATER, "Resource"),
+    **_errors(404, 409, 422, 503),
+}
+
 
 def body(media_types: Iterable[str], *, many: bool = False) -> dict[str, Any]:
     """The description of a request body."""

@@ -46,7 +46,7 @@ def _write_options(
     only(request, "dry_run", "wait")
     if dry_run and wait is not None:
         raise BadRequest("dry_run writes nothing, so there is nothing to wait for; leave one out")
-    return WriteOptions(dry_run, None if wait is None else _seconds(wait))
+    return WriteOptions(dry_run, None if wait is None else seconds(wait))
 
 
 def _kind(
@@ -84,7 +84,8 @@ def _header(request: Request, name: str) -> str | None:
     return ", ".join(values) if values else None
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """The value of `?wait`; raises BadRequest."""
     match = _WAIT.fullmatch(text)
     seconds = float(match[1]) * _UNITS[match[2]] if match else -1.0
     if not 0 <= seconds <= MOST_WAIT:

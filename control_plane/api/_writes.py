@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from control_plane._loop import CompileFailed
-from control_plane.api import _aside, _changes, _status
+from control_plane.api import _aside, _changes, _status, _versions
 from control_plane.api._answers import Json, revision_headers
 from control_plane.api._changes import Result
 from control_plane.api._difference import Difference, difference
@@ -19,6 +19,9 @@ from control_plane.compile import Aside, Compiled
 from control_plane.resources import Key, Problem, Resource
 from control_plane.store import Build, Changes, Snapshot, Stored
 from control_plane.xds import RevisionStatus
+
+ADMIN: Final = "admin"
+"""Whose token it is, as long as there is only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,17 @@ class Tried:
         }
 
 
-async def commit(state: State, build: Build, keys: Sequence[tuple[Key, str]]) -> Written:
-    """Write what `build` makes of the present state; `keys` are the resources with their kinds."""
+async def commit(
+    state: State, build: Build, keys: Sequence[tuple[Key, str]], by: str = ADMIN
+) -> Written:
+    """Write what `build` makes of the present state, on behalf of `by`; `keys` are the resources
+    with their kinds."""
     tried: list[tuple[Snapshot, Changes]] = []
 
     def recorded(snapshot: Snapshot) -> Changes:
         changes = build(snapshot)
+        if state.keys is not None:
+            changes = _versions.recorded(snapshot, changes, state.keys.sealing, by)
         tried[:] = [(snapshot, changes)]
         return changes
 

@@ -12,7 +12,15 @@ from control_plane.api._token import AdminToken
 from control_plane.compile import Compiled
 from control_plane.resources import Key, Resource
 from control_plane.settings import ApiLimits
-from control_plane.store import Build, KeyUse, Progress, Snapshot, StoredProblem, StoreUnavailable
+from control_plane.store import (
+    Build,
+    KeyUse,
+    Progress,
+    SealerLike,
+    Snapshot,
+    StoredProblem,
+    StoreUnavailable,
+)
 from control_plane.xds import NodeStatus, RevisionStatus
 
 
@@ -76,6 +84,9 @@ class Serving(Protocol):
 
 class Keys(Protocol):
     """`control_plane.store.Rotation`."""
+
+    @property
+    def sealing(self) -> SealerLike: ...
 
     @property
     def source(self) -> str: ...

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from control_plane.resources._base import Part, Resource
+from control_plane.resources._moment import Moment
 from control_plane.resources.upstream import Address
 
 _TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
@@ -40,6 +41,7 @@ class CredentialSpec(Part):
         type: `bearer` sends `Authorization: Bearer SECRET`; `header` sends `HEADER: SECRET`.
         secret: write-only; a document without it keeps the one that is stored.
         header: the header's name, for type `header`.
+        expiresAt: when the provider stops to take it; only warned of, it is sent all the same.
         allowedHosts: the only hosts (or host:port) that the secret may be sent to; empty: any.
     """
 
@@ -47,6 +49,7 @@ class CredentialSpec(Part):
     secret: SecretStr | None = Field(default=None, max_length=16 * 1024)
     header: str | None = None
     allowedHosts: tuple[str, ...] = Field(default=(), max_length=64)
+    expiresAt: Moment | None = None
 
     @field_validator("allowedHosts", mode="before")
     @classmethod

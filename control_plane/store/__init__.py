@@ -3,6 +3,7 @@
 `Store.commit` is the only way to write, `Store.reflector` the only way to read.
 """
 
+from control_plane.store import versions
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import (
     Conflict,
@@ -32,6 +33,7 @@ from control_plane.store.reflector import Reflector
 from control_plane.store.rotation import KeyUse, Progress, Rotation
 from control_plane.store.sealing import Kek, Sealer
 from control_plane.store.store import Build, Limits, Store
+from control_plane.store.versions import Version
 
 __all__ = [
     "Build",
@@ -67,5 +69,7 @@ __all__ = [
     "Tampered",
     "TooLarge",
     "Undecodable",
+    "Version",
     "WrongKek",
+    "versions",
 ]

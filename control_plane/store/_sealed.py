@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from control_plane.resources import KINDS, Key
-from control_plane.store import _versions, codec
+from control_plane.store import codec, versions
 from control_plane.store._layout import Layout
 from control_plane.store._records import Record
 from control_plane.store.codec import Rewrap
@@ -87,8 +87,8 @@ def _resealed(layout: Layout, record: Record, rewrap: Rewrap) -> bytes:
     if key is not None:
         return codec.resealed(key, record.value, record.modified, rewrap)
     family, _, name = (layout.record_name(record.key) or "").partition("/")
-    if family == _versions.FAMILY:
-        return _versions.resealed(name, record.value, rewrap)
+    if family == versions.FAMILY:
+        return versions.resealed(name, record.value, rewrap)
     content = orjson.loads(record.value)
     for inner in _documents(content):
         plural = _PLURALS[inner["kind"]]

@@ -91,6 +91,11 @@ class Rotation:
         self.presence = Presence(store.client, store.layout, self._describe)
 
     @property
+    def sealing(self) -> Keyring:
+        """What seals and opens."""
+        return self._keyring
+
+    @property
     def source(self) -> str:
         """Where the keys come from, as an operator calls it."""
         return self._keyring.source.name

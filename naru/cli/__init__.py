@@ -7,6 +7,7 @@ import click
 from naru.cli._context import GlobalOptions, global_options
 from naru.cli.apply import apply
 from naru.cli.bootstrap import bootstrap
+from naru.cli.credentials import credentials
 from naru.cli.delete import delete
 from naru.cli.get import get
 from naru.cli.keys import keys
@@ -31,7 +32,7 @@ def main(context: click.Context, options: GlobalOptions) -> None:
 
 
 for command in (
-    *(up, apply, get, delete, status, restart, bootstrap, keys),
+    *(up, apply, get, delete, status, restart, bootstrap, credentials, keys),
     *(control_plane, ext_proc, envoy),
 ):
     main.add_command(command)

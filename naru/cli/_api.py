@@ -60,6 +60,15 @@ class Api:
     def delete(self, plural: str, name: str) -> None:
         self._call("DELETE", f"/{plural}/{name}")
 
+    def versions(self, name: str) -> Document:
+        return self._json("GET", f"/credentials/{name}/versions")
+
+    def rollback(self, name: str, number: int | None, wait: str | None) -> Document:
+        """Put an earlier secret of a credential back; the one before if there is no number."""
+        params = {"version": str(number)} if number else {}
+        params |= {"wait": wait} if wait else {}
+        return self._json("POST", f"/credentials/{name}/rollback", params=params)
+
     def keys(self) -> Document:
         return self._json("GET", "/keys")
 

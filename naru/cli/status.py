@@ -59,6 +59,9 @@ def _headline(status: Mapping[str, Any]) -> str:
     trouble = (status.get("store") or {}).get("trouble")
     if trouble:
         lines.append(f"  Nothing can be written: {trouble}")
+    for found in status.get("expiring", []):
+        what = "has expired and is still sent" if found["expired"] else "expires soon"
+        lines.append(f"  credential {found['name']} {what}: {found['expires_at']}")
     return "\n".join(lines) + "\n"
 
 

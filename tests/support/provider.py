@@ -48,17 +48,23 @@ class Provider:
     """What a test sees: the address, the key that is right, and what came.
 
     Attributes:
+        older: another key that it takes as well, as providers do while one is replaced.
         keep: whether to record (a load test turns it off).
     """
 
     port: int
     key: str = "sk-provider-canary"
+    older: str = ""
     received: list[Received] = field(default_factory=list)
     keep: bool = True
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/base/v1"
+
+    @property
+    def accepted(self) -> set[str]:
+        return {f"Bearer {key}" for key in (self.key, self.older) if key}
 
     def by_request_id(self, request_id: str) -> Received:
         (found,) = [r for r in self.received if r.headers.get("x-request-id") == request_id]
@@ -94,7 +100,7 @@ def _app(provider: Provider) -> Starlette:
 
 
 async def _chat(provider: Provider, request: Request) -> Response:
-    if request.headers.get("authorization") != f"Bearer {provider.key}":
+    if request.headers.get("authorization") not in provider.accepted:
         return _error(401, "invalid_api_key", "Incorrect API key provided.")
     if request.headers.get("content-type") != "application/json":
         return _error(415, "unsupported_content_type", "Unsupported content type.")

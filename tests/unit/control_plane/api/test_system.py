@@ -147,6 +147,7 @@ async def test_status(api: Api) -> None:
             "trouble": None,
             "unreadable": [{"key": "credentials/a", "code": "wrong_kek", "message": "another key"}],
         },
+        "expiring": [],
         "resources": {"upstreams": 2},
         "nodes": [
             {

@@ -5,12 +5,12 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from control_plane.store import Kek, KeksFromText, Keyring, _sealed, _versions
+from control_plane.store import Kek, KeksFromText, Keyring, _sealed, versions
 from control_plane.store._layout import Layout
 from control_plane.store._records import Record
-from control_plane.store._versions import Version
 from control_plane.store.codec import Codec, written
 from control_plane.store.model import Guard
+from control_plane.store.versions import Version
 from tests.support.documents import KEY_A, credential, secret_of
 
 OLD, NEW = Kek(bytes(range(32))), Kek(bytes(range(1, 33)))
@@ -52,18 +52,18 @@ def test_text_that_looks_like_a_revision_is_none(ring: Keyring) -> None:
 
 
 def test_versions_are_sealed_anew_each_in_its_place(ring: Keyring) -> None:
-    sealed = ring.seal("was", _versions.context("a", 1))
-    versions = (Version(1, "2026-01-01T00:00:00Z", "admin", None, sealed), Version(2, None, None))
-    record = Record(LAYOUT.record("versions/a"), _versions.encode(versions), 1, 1, 1)
+    sealed = ring.seal("was", versions.context("a", 1))
+    history = (Version(1, "2026-01-01T00:00:00Z", "admin", None, sealed), Version(2, None, None))
+    record = Record(LAYOUT.record("versions/a"), versions.encode(history), 1, 1, 1)
     listing = _sealed.Listing(Guard(), None, (record,))
     assert listing.usage() == {OLD.id: 1}
     ring.choose(NEW.id)
-    first, second = _versions.decode("a", resealed(ring, record).value)
+    first, second = versions.decode("a", resealed(ring, record).value)
     assert (first.number, first.created, first.by) == (1, "2026-01-01T00:00:00Z", "admin")
     assert first.sealed is not None
     assert first.sealed["kek"] == NEW.id
-    assert ring.unseal(first.sealed, _versions.context("a", 1)) == "was"
-    assert second == versions[1]
+    assert ring.unseal(first.sealed, versions.context("a", 1)) == "was"
+    assert second == history[1]
 
 
 def test_a_resource_inside_of_a_record_is_sealed_as_in_its_own_place(ring: Keyring) -> None:
