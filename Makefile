@@ -70,8 +70,9 @@ fuzz: setup ## look for bytes that break the HTTP/2 connection, for five minutes
 	@$(BIN)/python -m tests.fuzz.run 300 .naru/fuzz
 
 .PHONY: soak
-soak: setup ## measure: ten minutes at the peak rate, five million requests, memory (half an hour)
+soak: setup ## measure: ten minutes at the peak rate, five million requests, ten minutes of chaos
 	@$(BIN)/python -m bench.soak
+	@$(BIN)/python -m bench.chaos
 
 .PHONY: lock
 lock: ## pin the newest versions that pyproject.toml allows
