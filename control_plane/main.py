@@ -27,6 +27,7 @@ from fastapi import FastAPI
 
 from control_plane._expiry import Reminder
 from control_plane._loop import CompileLoop
+from control_plane._tls import TlsError, TlsFiles, server_credentials
 from control_plane.api import (
     AdminToken,
     Metrics,
@@ -123,7 +124,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     metrics, hub = Metrics(), Hub(examined=True)
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
-        server, xds = _ads(hub, settings.xds)
+        server, xds = _ads(hub, settings.xds, settings.xds_tls)
         store = await stack.enter_async_context(_open(settings, keyring))
         rotation = Rotation(store, keyring, partial(_named_in_files, settings.data_dir))
         isolation = Isolation(store.codec, store.commit, _validator(settings))
@@ -236,7 +237,7 @@ def _validator(settings: Settings) -> EnvoyValidator | None:
 def _open(settings: Settings, keyring: Keyring) -> Store:
     etcd = settings.etcd
     limits = Limits(max_operations=etcd.max_operations, max_bytes=etcd.max_bytes)
-    return Store(etcd.endpoints, keyring, limits=limits)
+    return Store(etcd.endpoints, keyring, limits=limits, access=etcd.access)
 
 
 @contextlib.contextmanager
@@ -255,11 +256,16 @@ def _listening(address: Address) -> Iterator[socket.socket]:
         yield listening
 
 
-def _ads(hub: Hub, address: Address) -> tuple[grpc.aio.Server, Address]:
+def _ads(hub: Hub, address: Address, tls: TlsFiles | None) -> tuple[grpc.aio.Server, Address]:
     server = grpc.aio.server(options=_OPTIONS)
     hub.register(server)
     try:
-        port = server.add_insecure_port(str(address))
+        if tls is None:
+            port = server.add_insecure_port(str(address))
+        else:
+            port = server.add_secure_port(str(address), server_credentials(tls))
+    except TlsError as error:
+        raise StartError(f"NARU_XDS_TLS_*: {error}") from error
     except RuntimeError as error:
         raise StartError(
             f"NARU_XDS_ADDRESS: cannot listen on {address}: end what uses it, or set another "

@@ -13,6 +13,7 @@ from typing import Any
 
 from ext_proc import _ads_grpc
 from ext_proc._snapshot import Keeper, Snapshot, read_key
+from ext_proc._tls import TlsFiles
 from ext_proc.ads import PLAN, SECRET, DeltaClient
 from ext_proc.errors import SnapshotRefused
 from ext_proc.plans import PlanTable
@@ -38,6 +39,7 @@ class WorkerSettings:
         transport: a name from `ext_proc.transport.TRANSPORTS`.
         state_dir: where the worker keeps what it knew last, sealed with the key in
             `state_key_file` (32 bytes in base64), to start from while the control plane is away.
+        tls: what to show to the control plane, and what to ask of it; None: plain text.
         patience: seconds to wait for the first plans before the socket opens without them; until
             they come, every request is answered with 503 `plan_unavailable`.
         grace: seconds that open streams get to finish after SIGTERM.
@@ -50,6 +52,7 @@ class WorkerSettings:
     listener: int | None = None
     state_dir: Path | None = None
     state_key_file: Path | None = None
+    tls: TlsFiles | None = None
     patience: float = 5.0
     grace: float = 10.0
 
@@ -112,6 +115,7 @@ class _Source:
 
     def __init__(self, settings: WorkerSettings, holder: Holder) -> None:
         self._address = settings.xds_address
+        self._tls = settings.tls
         self._snapshot = _open_snapshot(settings)
         self._silence = settings.patience / 2
         # secrets first, so that a plan does not arrive before the secret that it names
@@ -131,6 +135,7 @@ class _Source:
             on_response=self._on_response,
             fallback=self._restore if self._snapshot else None,
             silence=self._silence,
+            tls=self._tls,
         )
 
     async def complete(self) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from naru._xds_tls import XdsTls, with_tls
+
 _PLACE = re.compile(r"\$\{([A-Z_]+)\}")
 _REPEATED = "EXT_PROC_SOCKET"
 DEFAULT_MAX_HEAP_MIB = 2048
@@ -26,7 +28,8 @@ class BootstrapSettings:
     """Who this Envoy is, and whom it talks to.
 
     `xds_host` may be a name; `ext_proc_sockets` are absolute paths of Unix sockets of this machine;
-    `max_heap_mib` is the memory near which Envoy refuses new requests.
+    `max_heap_mib` is the memory near which Envoy refuses new requests; without `xds_tls` it talks
+    to the control plane in plain text.
     """
 
     xds_host: str = "127.0.0.1"
@@ -37,6 +40,7 @@ class BootstrapSettings:
     node_id: str = "gateway"
     node_cluster: str = "gateway"
     max_heap_mib: int = DEFAULT_MAX_HEAP_MIB
+    xds_tls: XdsTls | None = None
 
 
 def bootstrap(settings: BootstrapSettings, template: str | None = None) -> dict[str, Any]:
@@ -45,7 +49,7 @@ def bootstrap(settings: BootstrapSettings, template: str | None = None) -> dict[
     filled = _fill(document, _values(settings), tuple(settings.ext_proc_sockets))
     if not isinstance(filled, dict):
         raise ValueError("the bootstrap template is not a mapping")
-    return filled
+    return filled if settings.xds_tls is None else with_tls(filled, settings.xds_tls)
 
 
 def read_template() -> str:

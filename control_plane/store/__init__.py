@@ -4,6 +4,7 @@
 """
 
 from control_plane.store import versions
+from control_plane.store._access import EtcdAccess
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import (
     Conflict,
@@ -40,6 +41,7 @@ __all__ = [
     "Changes",
     "Codec",
     "Conflict",
+    "EtcdAccess",
     "Guard",
     "Kek",
     "KekError",

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-import grpc
-
 from control_plane.store import _guard, _sealed, _wire
+from control_plane.store._access import EtcdAccess
 from control_plane.store._client import EtcdClient, Outcome
 from control_plane.store._deadline import Deadline
 from control_plane.store._layout import Layout
@@ -70,11 +69,11 @@ class Store:
         prefix: str = "/naru/v1",
         *,
         limits: Limits | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
+        access: EtcdAccess | None = None,
         silence: float = 5.0,
         page_size: int = 500,
     ) -> None:
-        self.client = self._client = EtcdClient(endpoints, credentials)
+        self.client = self._client = EtcdClient(endpoints, access)
         self.codec = Codec(sealer)
         self.layout = self._layout = Layout(prefix)
         self._limits = limits or Limits()
