@@ -100,10 +100,10 @@ async def _connect(
     except grpc.aio.AioRpcError as error:
         hint = why(error.details() or "") if tls else ""
         log.warning("no control plane at %s: %s%s", address, error.code().name, hint)
-    except OSError as error:
-        log.error("a file for TLS cannot be read: %s", error)
     except TimeoutError:
         log.warning("the control plane at %s says nothing", address)
+    except OSError as error:
+        log.error("a file for TLS cannot be read: %s", error)
     except asyncio.InvalidStateError:  # written to a call that had just ended
         log.warning("the control plane ended the stream")
     return answered
