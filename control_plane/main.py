@@ -26,6 +26,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from control_plane._expiry import Reminder
+from control_plane._local import seen_from_here
 from control_plane._loop import CompileLoop
 from control_plane._tls import TlsError, TlsFiles, server_credentials
 from control_plane.api import (
@@ -124,6 +125,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     metrics, hub = Metrics(), Hub(examined=True)
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
+        api = Address(*listening.getsockname()[:2])
         server, xds = _ads(hub, settings.xds, settings.xds_tls)
         store = await stack.enter_async_context(_open(settings, keyring))
         rotation = Rotation(store, keyring, partial(_named_in_files, settings.data_dir))
@@ -150,6 +152,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 state_token,
                 metrics,
                 settings.limits,
+                seen_from_here(settings.addresses, (api, xds)),
                 keys=rotation,
             )
         )
@@ -157,8 +160,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         serving = _watched(web.serve(sockets=[listening]), failed, "the API")
         stack.push_async_callback(web.stop, serving)
         stack.callback(failed.cancel)
-        host, port = listening.getsockname()[:2]
-        yield Running(Address(host, port), xds, failed)
+        yield Running(api, xds, failed)
 
 
 class _Web(uvicorn.Server):

@@ -15,6 +15,7 @@ from control_plane.api._preconditions import ANY, Precondition
 from control_plane.api.errors import NotFound, VersionConflict
 from control_plane.resources import (
     BrokenReferences,
+    Credential,
     InUse,
     InvalidResource,
     Key,
@@ -23,10 +24,13 @@ from control_plane.resources import (
     check_resource,
     users_of,
 )
+from control_plane.resources.addresses import AddressPolicy
 from control_plane.store import Changes, Snapshot, Stored
 
 _PRESENT: Final[Resource] = Resource.model_construct(_fields_set=set())  # type: ignore[call-arg]
 """Stands for a resource of which only the existence counts."""
+
+_ANYWHERE: Final = AddressPolicy()
 
 Change = Literal["created", "updated", "unchanged", "deleted"]
 
@@ -52,13 +56,19 @@ def put(snapshot: Snapshot, resource: Resource, precondition: Precondition = ANY
     return changes
 
 
-def patch(snapshot: Snapshot, key: Key, document: Any, precondition: Precondition = ANY) -> Changes:
+def patch(
+    snapshot: Snapshot,
+    key: Key,
+    document: Any,
+    precondition: Precondition = ANY,
+    addresses: AddressPolicy = _ANYWHERE,
+) -> Changes:
     """Merge a JSON merge patch into one resource; it neither sees secrets nor removes them."""
     stored = snapshot.stored.get(key)
     precondition.check(key, stored)
     if stored is None:
         raise NotFound.of(key)
-    resource = _documents.accepted(merged(stored.resource.to_document(), document))
+    resource = _documents.accepted(merged(stored.resource.to_document(), document), addresses)
     must_be(key, resource)
     return put(snapshot, resource)
 
@@ -131,6 +141,19 @@ def _needs_secret(field: str) -> Problem:
     return Problem(f"spec.{field}", "is needed for a new resource", "Add the field")
 
 
+def _check_kept(resource: Resource, stored: Resource) -> None:
+    """Who may edit a credential need not know its secret, and must not learn it that way."""
+    if not isinstance(resource, Credential) or not isinstance(stored, Credential):
+        return
+    if not resource.spec.goes_no_further_than(stored.spec):
+        problem = Problem(
+            "spec.secret",
+            "is needed: a stored secret goes to no new host (allowedHosts), in no other header",
+            "Give the secret again, or leave type, header and allowedHosts as they are",
+        )
+        raise InvalidResource((problem,), str(resource.key))
+
+
 def _change_of(snapshot: Snapshot, changes: Changes, key: Key) -> Change:
     if key in changes.deletes:
         return "deleted"
@@ -145,6 +168,8 @@ def _settled(resource: Resource, stored: Stored | None) -> Resource:
     missing = [f for f in sorted(resource.write_only) if getattr(resource.spec, f) is None]
     if missing and stored is None:
         raise InvalidResource(tuple(map(_needs_secret, missing)), str(resource.key))
+    if missing and stored is not None:
+        _check_kept(resource, stored.resource)
     kept = {f: getattr(stored.resource.spec, f) for f in missing} if stored else {}
     spec = resource.spec.model_copy(update=kept)
     return resource.model_copy(update={"metadata": metadata, "spec": spec})

@@ -22,7 +22,7 @@ def router(state: State) -> APIRouter:
     routes = APIRouter(prefix="/api/v1", tags=["resources"])
 
     def understand(body: bytes, syntax: Syntax) -> Batch:
-        return _documents.batch(body, syntax, state.limits.max_documents)
+        return _documents.batch(body, syntax, state.limits.max_documents, state.addresses)
 
     @routes.post(
         "/apply",

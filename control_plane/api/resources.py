@@ -18,11 +18,11 @@ from control_plane.api import (
     _writes,
 )
 from control_plane.api._answers import Json
-from control_plane.api._documents import MEDIA_TYPES, PATCH_MEDIA_TYPES
+from control_plane.api._documents import MEDIA_TYPES, PATCH_MEDIA_TYPES, Syntax
 from control_plane.api._queries import Expected, Kind, Name, Options, WriteOptions, only
 from control_plane.api.errors import ApiError, NotFound, Unreadable
 from control_plane.api.state import State
-from control_plane.resources import KINDS, Key
+from control_plane.resources import KINDS, Key, Resource
 from control_plane.store import Build
 
 
@@ -62,6 +62,9 @@ def _add_reads(routes: APIRouter, state: State) -> None:
 
 
 def _add_writes(routes: APIRouter, state: State) -> None:
+    def understand(body: bytes, syntax: Syntax) -> Resource:
+        return _documents.resource(body, syntax, state.addresses)
+
     @routes.put(
         "/{kinds}/{name}",
         responses=_openapi.PUT,
@@ -72,7 +75,7 @@ def _add_writes(routes: APIRouter, state: State) -> None:
         request: Request, kind: Kind, name: Name, options: Options, expected: Expected
     ) -> Response:
         key = Key(kind.plural, name)
-        resource = await _body.read(request, _documents.resource)
+        resource = await _body.read(request, understand)
         _changes.must_be(key, resource)
         return await _write(state, key, lambda s: _changes.put(s, resource, expected), options)
 
@@ -88,7 +91,10 @@ def _add_writes(routes: APIRouter, state: State) -> None:
         key = Key(kind.plural, name)
         document = await _body.read(request, _documents.one, PATCH_MEDIA_TYPES)
         return await _write(
-            state, key, lambda s: _changes.patch(s, key, document, expected), options
+            state,
+            key,
+            lambda s: _changes.patch(s, key, document, expected, state.addresses),
+            options,
         )
 
     @routes.delete(

@@ -11,6 +11,7 @@ from control_plane.api._metrics import Metrics
 from control_plane.api._token import AdminToken
 from control_plane.compile import Compiled
 from control_plane.resources import Key, Resource
+from control_plane.resources.addresses import AddressPolicy
 from control_plane.settings import ApiLimits
 from control_plane.store import (
     Build,
@@ -109,6 +110,7 @@ class State:
     token: AdminToken
     metrics: Metrics
     limits: ApiLimits = field(default_factory=ApiLimits)
+    addresses: AddressPolicy = field(default_factory=AddressPolicy)
     keys: Keys | None = None
 
     @property

@@ -32,7 +32,7 @@ _TLS_HINTS: Final = (
     ("Socket closed", "it hangs up: does it take the certificate in NARU_ETCD_CERT?"),
 )
 _PLAIN_HINTS: Final = (
-    ("Socket closed", "it hangs up: if it speaks TLS, write https:// in NARU_ETCD_ENDPOINTS"),
+    ("Socket closed", "is it running? If it speaks TLS, write https:// in NARU_ETCD_ENDPOINTS"),
 )
 
 

@@ -42,6 +42,8 @@ class UpSettings:
         envoy_threads: one for each core.
         tls: xDS and etcd want a certificate, of an authority in the data directory.
         drain: seconds that a graceful stop waits for requests that are under way.
+        system_ca: the file of certificates that upstreams are checked with; empty: this machine's.
+        own: addresses of the gateway's own, beside those of the parts, that no upstream may have.
     """
 
     data_dir: Path
@@ -58,6 +60,8 @@ class UpSettings:
     admin_token_file: Path | None = None
     tls: bool = False
     kek: str = field(default="", repr=False)
+    own: str = ""
+    system_ca: str = ""
 
 
 def read_settings(
@@ -94,6 +98,8 @@ def read_settings(
         kek_file=_path(environment, "NARU_KEK_FILE"),
         admin_token_file=_path(environment, "NARU_ADMIN_TOKEN_FILE"),
         kek=environment.get("NARU_KEK", ""),
+        own=environment.get("NARU_OWN_ADDRESSES", ""),
+        system_ca=environment.get("NARU_SYSTEM_CA", ""),
     )
 
 

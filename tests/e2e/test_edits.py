@@ -15,6 +15,7 @@ from tests.support.gateway import Gateway, document, wait_for
 from tests.support.provider import Provider, running_provider
 
 EDITS = 200
+HOSTS = ["127.0.0.1"]
 USER = {"role": "user", "content": "hello"}
 MARK = re.compile(r"\[v(\d+)\]")
 
@@ -145,7 +146,8 @@ def test_changes_of_wiring_under_load(gateway: Gateway, provider: Provider) -> N
 
 def test_a_rotated_secret_is_used_without_a_new_route(gateway: Gateway, provider: Provider) -> None:
     with running_provider(key="sk-second") as other:
-        key = document("Credential", "rotated", {"type": "bearer", "secret": "sk-first"})
+        held = {"type": "bearer", "secret": "sk-first", "allowedHosts": ["127.0.0.1"]}
+        key = document("Credential", "rotated", held)
         spec = {"dialect": "openai", "url": other.url, "credential": "rotated"}
         choice = {"name": "rotated", "model": "m"}
         gateway.apply(
@@ -209,7 +211,9 @@ def test_rotations_under_load_lose_no_request(gateway: Gateway, lane: str) -> No
     name = f"turned-{lane}"
     with running_provider(key="sk-turn-0") as other:
         other.keep = False
-        key = document("Credential", name, {"type": "bearer", "secret": "sk-turn-0"})
+        key = document(
+            "Credential", name, {"type": "bearer", "secret": "sk-turn-0", "allowedHosts": HOSTS}
+        )
         spec: dict[str, Any] = {"dialect": "openai", "url": other.url, "credential": name}
         there: dict[str, Any] = {"upstreams": [{"name": name}]}
         path, body = f"/p/{name}/v1/chat/completions", {"model": "m", "messages": [USER]}

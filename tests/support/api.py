@@ -195,7 +195,8 @@ def upstream(
 
 def credential(name: str = "key", secret: str | None = "sk-secret", **spec: Any) -> dict[str, Any]:
     held = {} if secret is None else {"secret": secret}
-    return document("Credential", name, {"type": "bearer", **held, **spec})
+    hosts = {"allowedHosts": ["127.0.0.1", "api.openai.com"]}
+    return document("Credential", name, {"type": "bearer", **hosts, **held, **spec})
 
 
 def template(name: str = "menu", content: str = "Describe {{ dish }}.") -> dict[str, Any]:

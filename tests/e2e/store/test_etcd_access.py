@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from control_plane.store import EtcdAccess, Sealer, Store, StoreUnavailable
-from tests.support.certificates import Authority
 from tests.support.documents import credential
 from tests.support.etcd import EtcdProcess
+from tests.support.machine_tls import Authority
 from tests.support.stores import KEK, put, secrets_in, until
 
 pytestmark = pytest.mark.anyio

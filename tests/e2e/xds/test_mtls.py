@@ -18,7 +18,7 @@ from control_plane import _tls as server_tls
 from control_plane.xds import Hub
 from ext_proc import _ads_grpc, _tls
 from ext_proc.ads import PLAN, DeltaClient
-from tests.support.certificates import Authority
+from tests.support.machine_tls import Authority
 from tests.support.stores import until
 
 pytestmark = pytest.mark.anyio

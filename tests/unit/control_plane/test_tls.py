@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from control_plane._tls import TlsError, TlsFiles, read, server_credentials
-from tests.support.certificates import Authority
+from tests.support.machine_tls import Authority
 
 
 @pytest.fixture
