@@ -137,7 +137,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         for name, work in (
             ("the compile loop", compilation.run(store.reflector.subscribe())),
             ("the isolation of what nodes refuse", warden.run()),
-            ("the presence of this replica", rotation.presence.run()),
+            ("the keys of this replica", rotation.run()),
             ("the reminder of credentials", Reminder().run(lambda: store.snapshot.resources)),
         ):
             stack.push_async_callback(_ended, _watched(work, failed, name))

@@ -141,7 +141,17 @@ class Reflector:
                 if isinstance(message, Created):
                     self._stands()
 
+    async def look_again(self) -> None:
+        """Read everything again: what could not be opened may open now. Raises StoreError."""
+        cluster, revision, records = await self._listing()
+        if self.synced and revision >= self.snapshot.revision:  # else the watch was faster
+            self._publish(self._state.listed(cluster, revision, records))
+
     async def _list(self) -> None:
+        self._publish(self._state.listed(*await self._listing()))
+
+    async def _listing(self) -> tuple[int, int, list[Record]]:
+        """The cluster, a revision, and everything that it has at that revision."""
         layout, start, revision = self._layout, self._layout.start, 0
         records: list[Record] = []
         while True:
@@ -151,9 +161,8 @@ class Reflector:
             records += page.records
             revision = page.revision
             if not page.more or not page.records:
-                break
+                return page.cluster, revision, records
             start = page.records[-1].key + b"\0"
-        self._publish(self._state.listed(page.cluster, revision, records))
 
     def _publish(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:

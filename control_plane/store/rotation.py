@@ -13,16 +13,25 @@ so nothing is compiled and no node is told.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
+from control_plane.store._client import ListExpired
 from control_plane.store._sealed import PRIMARY, Listing
-from control_plane.store.errors import Conflict, KekError, KeysApart, KeysInUse
+from control_plane.store.errors import (
+    Conflict,
+    KekError,
+    KeysApart,
+    KeysInUse,
+    StoreError,
+    WrongKek,
+)
 from control_plane.store.keyring import Keyring
 from control_plane.store.model import Changes, Snapshot
-from control_plane.store.presence import Presence, Replica
+from control_plane.store.presence import TICK, Presence, Replica
 from control_plane.store.sealing import Kek
 from control_plane.store.store import Store
 
@@ -88,6 +97,7 @@ class Rotation:
         self._keyring = keyring
         self._own_uses = own_uses
         self._turn = asyncio.Lock()
+        self._known = keyring.ids
         self.presence = Presence(store.client, store.layout, self._describe)
 
     @property
@@ -99,6 +109,19 @@ class Rotation:
     def source(self) -> str:
         """Where the keys come from, as an operator calls it."""
         return self._keyring.source.name
+
+    async def run(self) -> None:
+        """Be there for the other replicas, and take up keys that come, until cancelled."""
+        present = asyncio.create_task(self.presence.run())
+        try:
+            while not present.done():
+                with contextlib.suppress(StoreError, ListExpired):
+                    await self._open_what_opens_now()
+                await asyncio.wait({present}, timeout=TICK)
+            await present
+        finally:
+            present.cancel()
+            await asyncio.wait({present})
 
     async def keys(self) -> tuple[KeyUse, ...]:
         """Every key that is here or needed, newest first; raises StoreError."""
@@ -220,6 +243,15 @@ class Rotation:
         if done:
             log.info("%d secrets sealed with %s, %d others", done, primary, others)
         return Progress(primary, done, max(0, others - unreadable), unreadable)
+
+    async def _open_what_opens_now(self) -> None:
+        """A key that came too late for a secret opens it now."""
+        self._keyring.refresh()
+        ids = self._keyring.ids
+        problems = self._store.reflector.problems.values()
+        if ids != self._known and any(problem.code == WrongKek.code for problem in problems):
+            await self._store.reflector.look_again()
+        self._known = ids
 
     def _primary(self, listing: Listing) -> str:
         return listing.primary or self._keyring.ids[-1]

@@ -96,6 +96,14 @@ class Sealer:
         self._kek = kek
         self._keks: Mapping[str, Kek] = {each.id: each for each in (*older, kek)}
 
+    def derive(self, purpose: str, kek_id: str | None = None) -> tuple[str, bytes]:
+        """A key for another purpose, and the id of the KEK that it comes from: the one that seals,
+        or the one that is asked for. Raises `KekError` if that is not here."""
+        kek = self._keks.get(kek_id or self._kek.id)
+        if kek is None:
+            raise KekError(f"this process has {', '.join(self._keks)}, not {_printable(kek_id)}")
+        return kek.id, kek.derive(purpose)
+
     @property
     def primary(self) -> str:
         """The id of the KEK that new secrets are sealed with."""

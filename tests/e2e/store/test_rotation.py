@@ -41,7 +41,7 @@ async def replica(
     async with Store([etcd.endpoint], keyring, prefix, limits=limits) as store:
         await store.reflector.wait_for(0, 10)
         rotation = Rotation(store, keyring)
-        present = asyncio.create_task(rotation.presence.run())
+        present = asyncio.create_task(rotation.run())
         await rotation.presence.announce()
         try:
             yield store, rotation
@@ -226,3 +226,17 @@ async def test_what_no_key_opens_is_counted_and_holds_nothing_up(
         assert (progress.resealed, progress.left, progress.unreadable) == (1, 0, 1)
         second = await rotation.rotate()
         assert second.primary != progress.primary, "it does not keep the next one from beginning"
+
+
+async def test_a_key_that_comes_late_opens_what_it_sealed(
+    shared_etcd: EtcdProcess, prefix: str, path: Path, tmp_path: Path
+) -> None:
+    """Without a restart, and without a change in etcd."""
+    other = Kek(bytes([9] * 32))
+    async with replica(shared_etcd, prefix, KeksFromText(other.to_base64())) as (store, _):
+        await put(store, credential("a", "s"))
+    async with replica(shared_etcd, prefix, KekFile(path)) as (store, _):
+        assert store.reflector.problems["credentials/a"].code == "wrong_kek"
+        key_file(path, other, OLD)
+        await until(lambda: secrets_in(store.snapshot) == {"a": "s"})
+        assert store.reflector.problems == {}
