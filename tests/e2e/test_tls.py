@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceSt
 from naru.up import binaries
 from naru.up.tls import TlsDir
 from tests.e2e.conftest import tour
-from tests.support.etcd import etcd_binary
+from tests.support.etcd import EtcdProcess, etcd_binary
 from tests.support.gateway import Gateway, free_port, running_gateway, start_up, stop, wait_for
 from tests.support.provider import Provider
+from tests.support.roles import Places, assembled
 
+LARGE = ("--max-txn-ops=10240", "--max-request-bytes=33554432")
 GOOD = {"dish": "x", "mood": "warm"}
 
 
@@ -133,3 +136,27 @@ def joined(gateway: Gateway) -> set[str]:
     except (httpx.HTTPError, ValueError, KeyError):
         return set()
     return {node["id"] for node in nodes if node["connected"]}
+
+
+@dataclass(frozen=True)
+class SecuredPlaces(Places):
+    """Every role has the files in its environment, as containers would."""
+
+    def environment(self) -> dict[str, str]:
+        tls = TlsDir(self.root / "tls", ("127.0.0.1",)).of("control-plane")
+        names = {"CERT": tls.cert, "KEY": tls.key, "CLIENT_CA": tls.ca, "CA": tls.ca}
+        files = {f"NARU_XDS_TLS_{name}": str(path) for name, path in names.items()}
+        return super().environment() | files
+
+
+def test_each_role_takes_its_files_from_the_environment(tmp_path: Path, provider: Provider) -> None:
+    """`naru control-plane`, `naru ext-proc` and `naru envoy`, which writes what Envoy watches."""
+    TlsDir(tmp_path / "tls", ("127.0.0.1",)).prepare()
+    with EtcdProcess(tmp_path / "etcd", LARGE) as etcd:
+        places = SecuredPlaces.pick(tmp_path, etcd.endpoint)
+        with assembled(places) as gateway:
+            gateway.apply(*tour(provider))
+            assert gateway.run("menu-copy", GOOD).status_code == 200
+    assert {"xds_ca.json", "xds_client.json"} <= {
+        each.name for each in (tmp_path / "data").iterdir()
+    }
