@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
-from control_plane.api import _documents, _preconditions
+from control_plane.api import _documents, _preconditions, _sharing
 from control_plane.api._merge_patch import merged
 from control_plane.api._preconditions import ANY, Precondition
 from control_plane.api.errors import NotFound, VersionConflict
@@ -19,6 +19,7 @@ from control_plane.resources import (
     InUse,
     InvalidResource,
     Key,
+    Metadata,
     Problem,
     Resource,
     check_resource,
@@ -27,7 +28,7 @@ from control_plane.resources import (
 from control_plane.resources.addresses import AddressPolicy
 from control_plane.store import Changes, Snapshot, Stored
 
-_PRESENT: Final[Resource] = Resource.model_construct(_fields_set=set())  # type: ignore[call-arg]
+_PRESENT: Final = Resource.model_construct(metadata=Metadata(name="any", sharedWith=("*",)))  # type: ignore[call-arg]
 """Stands for a resource of which only the existence counts."""
 
 _ANYWHERE: Final = AddressPolicy()
@@ -52,6 +53,7 @@ def put(snapshot: Snapshot, resource: Resource, precondition: Precondition = ANY
     if stored is not None and settled == stored.resource:
         return Changes()
     changes = Changes(puts={resource.key: settled})
+    _sharing.refuse_withdrawal(snapshot, changes)
     _refuse(tuple(_graph_problems(snapshot, changes)))
     return changes
 
@@ -100,6 +102,7 @@ def apply(
     found = tuple(_located(p, index) for p in _graph_problems(snapshot, changes, broken))
     if invalid:
         raise InvalidResource((*invalid, *found))
+    _sharing.refuse_withdrawal(snapshot, changes)
     _refuse(found)
     _check_revisions(snapshot, resources)
     return changes

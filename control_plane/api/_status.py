@@ -59,7 +59,12 @@ def system_status(state: State) -> dict[str, Any]:
             "unreadable": unreadable,
         },
         "expiring": [
-            {"name": found.name, "expires_at": show(found.at), "expired": found.ended(now)}
+            {
+                "kind": "Credential",
+                "name": found.name,
+                "expires_at": show(found.at),
+                "expired": found.ended(now),
+            }
             for found in _expiry.ending(snapshot.resources, now)
         ],
         "resources": dict(sorted(Counter(key.plural for key in snapshot.stored).items())),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from control_plane._loop import CompileFailed
-from control_plane.api import _aside, _changes, _status, _versions
+from control_plane.api import _aside, _changes, _status
 from control_plane.api._answers import Json, revision_headers
 from control_plane.api._changes import Result
 from control_plane.api._difference import Difference, difference
@@ -19,9 +19,6 @@ from control_plane.compile import Aside, Compiled
 from control_plane.resources import Key, Problem, Resource
 from control_plane.store import Build, Changes, Snapshot, Stored
 from control_plane.xds import RevisionStatus
-
-ADMIN: Final = "admin"
-"""Whose token it is, as long as there is only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +51,21 @@ class Tried:
     results: tuple[Result, ...]
     difference: list[Difference]
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self, told: Callable[[list[Difference]], list[Difference]] = list) -> dict[str, Any]:
+        """The answer; `told` leaves out what the caller must not learn of."""
         return {
             "dry_run": True,
             "results": [result._asdict() for result in self.results],
-            "difference": [found._asdict() for found in self.difference],
+            "difference": [found._asdict() for found in told(self.difference)],
         }
 
 
-async def commit(
-    state: State, build: Build, keys: Sequence[tuple[Key, str]], by: str = ADMIN
-) -> Written:
-    """Write what `build` makes of the present state, on behalf of `by`; `keys` are the resources
-    with their kinds."""
+async def commit(state: State, build: Build, keys: Sequence[tuple[Key, str]]) -> Written:
+    """Write what `build` makes of the present state; `keys` are the resources with their kinds."""
     tried: list[tuple[Snapshot, Changes]] = []
 
     def recorded(snapshot: Snapshot) -> Changes:
         changes = build(snapshot)
-        if state.keys is not None:
-            changes = _versions.recorded(snapshot, changes, state.keys.sealing, by)
         tried[:] = [(snapshot, changes)]
         return changes
 
@@ -125,8 +118,16 @@ async def settled(state: State, revision: int, wait: float) -> RevisionStatus:
     return status
 
 
-async def receipt(state: State, written: Written, wait: float | None) -> Json:
-    """The answer to a write of many: what became of each, and with `wait` the nodes' status."""
+async def receipt(
+    state: State,
+    written: Written,
+    wait: float | None,
+    told: Callable[[Any], Any] = lambda status: status,
+) -> Json:
+    """The answer to a write of many: what became of each, and with `wait` the nodes' status.
+
+    `told` takes out of the status what the caller must not learn of.
+    """
     body: dict[str, Any] = {
         "revision": written.revision,
         "results": [result._asdict() for result in written.results],
@@ -134,7 +135,7 @@ async def receipt(state: State, written: Written, wait: float | None) -> Json:
     code = 200
     if wait is not None:
         status = await settled(state, written.revision, wait)
-        body["status"] = _status.revision_status(state, status)
+        body["status"] = told(_status.revision_status(state, status))
         code = 200 if status.state == "applied" else 202
     return Json(body, status_code=code, headers=revision_headers(written.revision))
 

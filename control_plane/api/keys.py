@@ -10,12 +10,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from control_plane.api import _openapi
+from control_plane.api import _access, _openapi
+from control_plane.api._access import Who
 from control_plane.api._answers import Json
-from control_plane.api._queries import only
+from control_plane.api._queries import message_of, only
 from control_plane.api.errors import NotFound
 from control_plane.api.state import Keys, State
-from control_plane.store import KeyUse
+from control_plane.store import Build, KeyUse
 
 _SECONDS = 5.0
 """How long one request goes on with a rotation."""
@@ -26,8 +27,9 @@ def router(state: State) -> APIRouter:
     routes = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 
     @routes.get("", responses=_openapi.KEYS, summary="Every key-encryption key, and what needs it")
-    async def list_keys(request: Request) -> Response:
+    async def list_keys(request: Request, who: Who) -> Response:
         only(request)
+        _access.enter(who.caller, "keys")
         keys = _keys(state)
         return Json({"source": keys.source, "keys": [_shown(key) for key in await keys.keys()]})
 
@@ -38,6 +40,7 @@ def router(state: State) -> APIRouter:
     )
     async def rotate(
         request: Request,
+        who: Who,
         to: Annotated[
             str | None,
             Query(
@@ -46,8 +49,14 @@ def router(state: State) -> APIRouter:
             ),
         ] = None,
     ) -> Response:
-        only(request, "to")
-        progress = await _keys(state).rotate(to, _SECONDS)
+        only(request, "to", "message")
+        _access.enter(who.caller, "keys")
+        message = message_of(request)
+
+        def judged(build: Build) -> Build:
+            return _access.guarded(state, who, build, (), message)
+
+        progress = await _keys(state).rotate(to, _SECONDS, judged)
         body = {
             "primary": progress.primary,
             "resealed": progress.resealed,
@@ -59,8 +68,9 @@ def router(state: State) -> APIRouter:
     @routes.post(
         "/prune", responses=_openapi.KEYS, summary="Drop the keys that nothing is sealed with"
     )
-    async def prune(request: Request) -> Response:
+    async def prune(request: Request, who: Who) -> Response:
         only(request)
+        _access.enter(who.caller, "keys")
         return Json({"dropped": list(await _keys(state).prune())})
 
     return routes

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from control_plane._loop import Outcome
+from control_plane.access import Authenticator
 from control_plane.api._metrics import Metrics
 from control_plane.api._token import AdminToken
 from control_plane.compile import Compiled
@@ -14,6 +15,7 @@ from control_plane.resources import Key, Resource
 from control_plane.resources.addresses import AddressPolicy
 from control_plane.settings import ApiLimits
 from control_plane.store import (
+    AuditPage,
     Build,
     KeyUse,
     Progress,
@@ -29,6 +31,8 @@ class Commits(Protocol):
     """`control_plane.store.Store`."""
 
     async def commit(self, build: Build) -> int: ...
+
+    async def audit(self, since: int, until: int, after: str | None, limit: int) -> AuditPage: ...
 
 
 class Snapshots(Protocol):
@@ -94,7 +98,9 @@ class Keys(Protocol):
 
     async def keys(self) -> tuple[KeyUse, ...]: ...
 
-    async def rotate(self, to: str | None, seconds: float) -> Progress: ...
+    async def rotate(
+        self, to: str | None, seconds: float, judged: Callable[[Build], Build]
+    ) -> Progress: ...
 
     async def prune(self) -> tuple[str, ...]: ...
 
@@ -112,6 +118,10 @@ class State:
     limits: ApiLimits = field(default_factory=ApiLimits)
     addresses: AddressPolicy = field(default_factory=AddressPolicy)
     keys: Keys | None = None
+
+    @property
+    def authenticator(self) -> Authenticator:
+        return Authenticator(self.token)
 
     @property
     def snapshot(self) -> Snapshot:

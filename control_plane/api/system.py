@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated
@@ -11,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from control_plane import _expiry
 from control_plane.api import _docs, _metrics, _openapi, _status
+from control_plane.api._access import Who
 from control_plane.api._answers import Json, problem_json
 from control_plane.api._queries import only
 from control_plane.api.errors import NotFound
@@ -21,10 +23,16 @@ def router(state: State) -> APIRouter:
     """`/api/v1/status` and `/api/v1/revisions/{revision}`."""
     routes = APIRouter(prefix="/api/v1", tags=["status"])
 
-    @routes.get("/status", summary="Everything at a glance")
-    async def status(request: Request) -> Response:
+    @routes.get("/status", responses=_openapi.STATUS, summary="Everything at a glance")
+    async def status(request: Request, who: Who) -> Response:
         only(request)
-        return Json(_status.system_status(state))
+        found = _status.system_status(state)
+        seen = (
+            item for item in state.reflector.snapshot.stored.values() if who.sees(item.resource)
+        )
+        counts = Counter(item.resource.plural for item in seen)
+        found["resources"] = dict(sorted(counts.items()))
+        return Json(who.told(state.reflector.snapshot).told(found))
 
     @routes.get(
         "/revisions/{revision}",
@@ -32,7 +40,7 @@ def router(state: State) -> APIRouter:
         summary="How far a revision has come on every connected node",
     )
     async def revision_of(
-        request: Request, revision: Annotated[int, Path(ge=0, le=2**63 - 1)]
+        request: Request, who: Who, revision: Annotated[int, Path(ge=0, le=2**63 - 1)]
     ) -> Response:
         only(request)
         if revision > state.snapshot.revision:
@@ -41,7 +49,8 @@ def router(state: State) -> APIRouter:
         problems = [problem_json(p) for p in _status.compile_problems(state, revision)]
         if problems:
             shown["state"] = "rejected"
-        return Json({"revision": revision, **shown, "problems": problems})
+        body = {"revision": revision, **shown, "problems": problems}
+        return Json(who.told(state.snapshot).told(body))
 
     return routes
 

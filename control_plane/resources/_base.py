@@ -87,14 +87,23 @@ class Metadata(Part):
     """Who a resource is.
 
     Attributes:
+        team: whose it is.
+        sharedWith: the teams that may name it in resources of theirs, and read it; `*`: every team.
         revision: the etcd revision of its last change; on input it must be the current one.
     """
 
     name: Name
     team: Name = "default"
+    sharedWith: (
+        Annotated[tuple[Name | Literal["*"], ...], Field(max_length=64, strict=False)] | None
+    ) = None
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64)
     annotations: dict[LabelKey, str] = Field(default_factory=dict, max_length=64)
     revision: int | None = Field(default=None, ge=0)
+
+    def may_be_named_by(self, team: str) -> bool:
+        """Whether resources of `team` may name this one."""
+        return team == self.team or not {team, "*"}.isdisjoint(self.sharedWith or ())
 
 
 class Resource(Part):

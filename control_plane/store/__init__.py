@@ -23,6 +23,8 @@ from control_plane.store.errors import (
 )
 from control_plane.store.keyring import KekFile, KeksFromText, Keyring, KeySource
 from control_plane.store.model import (
+    AuditEntry,
+    AuditPage,
     Changes,
     Guard,
     Snapshot,
@@ -37,6 +39,8 @@ from control_plane.store.store import Build, Limits, Store
 from control_plane.store.versions import Version
 
 __all__ = [
+    "AuditEntry",
+    "AuditPage",
     "Build",
     "Changes",
     "Codec",

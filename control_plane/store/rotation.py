@@ -33,7 +33,7 @@ from control_plane.store.keyring import Keyring
 from control_plane.store.model import Changes, Snapshot
 from control_plane.store.presence import TICK, Presence, Replica
 from control_plane.store.sealing import Kek
-from control_plane.store.store import Store
+from control_plane.store.store import Build, Store
 
 log = logging.getLogger(__name__)
 
@@ -142,11 +142,17 @@ class Rotation:
             for kek in (*self._keyring.ids, *others)
         )
 
-    async def rotate(self, to: str | None = None, seconds: float = 5.0) -> Progress:
+    async def rotate(
+        self,
+        to: str | None = None,
+        seconds: float = 5.0,
+        judged: Callable[[Build], Build] = lambda build: build,
+    ) -> Progress:
         """Begin a rotation, or go on with one, for about so many seconds.
 
         Args:
             to: the key of the rotation that is to go on; None: begin one if none is under way.
+            judged: wraps what is written when one begins.
 
         Raises:
             KeysNotOurs: a new key is needed, which only an operator can provide.
@@ -163,7 +169,7 @@ class Rotation:
             progress = await self._reseal(primary, seconds)
             if to is not None or progress.resealed or progress.left:
                 return progress
-            return await self._reseal(await self._begin(primary), seconds)
+            return await self._reseal(await self._begin(primary, judged), seconds)
 
     async def prune(self) -> tuple[str, ...]:
         """Drop every key of the source that nothing needs; their ids.
@@ -183,7 +189,7 @@ class Rotation:
             log.info("key-encryption keys dropped: %s", ", ".join(idle))
             return idle
 
-    async def _begin(self, before: str) -> str:
+    async def _begin(self, before: str, judged: Callable[[Build], Build]) -> str:
         """Make another key the primary; its id."""
         fresh = self._newer_than(before) or self._added()
         await self._known_everywhere(fresh)
@@ -191,7 +197,7 @@ class Rotation:
         def build(snapshot: Snapshot) -> Changes:
             return Changes(records={PRIMARY: fresh.encode()})
 
-        await self._store.commit(build)
+        await self._store.commit(judged(build))
         log.info("secrets are sealed with the key-encryption key %s from now on", fresh)
         return fresh
 

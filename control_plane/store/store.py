@@ -26,7 +26,7 @@ from control_plane.store._records import Record
 from control_plane.store._sealed import Batch, Listing
 from control_plane.store.codec import Codec, Rewrap, SealerLike
 from control_plane.store.errors import Conflict, OutcomeUnknown, StoreUnavailable, TooLarge
-from control_plane.store.model import Changes, Guard, Snapshot
+from control_plane.store.model import AuditEntry, AuditPage, Changes, Guard, Snapshot
 from control_plane.store.reflector import Reflector
 
 Build = Callable[[Snapshot], Changes]
@@ -181,6 +181,31 @@ class Store:
                     return batch
         raise Conflict("others wrote at the same moment, again and again: retry")
 
+    async def audit(self, since: int, until: int, after: str | None, limit: int) -> AuditPage:
+        """At most `limit` entries of the audit trail, the oldest first, as they are now.
+
+        Args:
+            since: the first millisecond (Unix); `until`: the first that is not asked for.
+            after: name of the entry to go on after.
+
+        Raises StoreUnavailable.
+        """
+        start, end = self._layout.audit_range(since, until, after)
+        if start >= end:
+            return AuditPage((), False)
+        endpoint, deadline = self._client.endpoint, Deadline(self._limits.timeout)
+        try:
+            await self._client.ready(min(ATTEMPT, deadline.left))
+            page = await self._client.page(start, end, 0, limit, deadline.left)
+        except StoreUnavailable:
+            self._client.rotate(endpoint)
+            raise
+        entries = [
+            AuditEntry(self._layout.audit_name(each.key), each.value, each.modified)
+            for each in page.records
+        ]
+        return AuditPage(tuple(entries), page.more)
+
     async def _write(self, guard: Guard, changes: Changes, deadline: Deadline) -> int | None:
         """The revision of the write, or `None` if another one was first."""
         write_id = secrets.token_hex(8)
@@ -201,10 +226,12 @@ class Store:
 
     def _transaction(self, guard: Guard, changes: Changes, write_id: str) -> _wire.Transaction:
         """Raises `TooLarge`; etcd itself would only say so after it got everything."""
-        most = self._limits.max_operations - 1
-        if (count := _operations(changes)) > most:
+        documents = len(changes.puts) + len(changes.deletes)
+        most = self._limits.max_operations - 1 - _extras(changes)
+        if documents > most:
             raise TooLarge(
-                f"{count} documents do not fit into one transaction: apply at most {most} at once"
+                f"{documents} documents do not fit into one transaction: apply at most {most} at "
+                "once"
             )
         puts = {
             self._layout.resource(key): self.codec.encode(resource)
@@ -217,7 +244,9 @@ class Store:
             else:
                 puts[self._layout.record(name)] = value
         if changes.audit is not None:
-            entry = self._layout.audit_entry(time.time_ns() // 1_000_000, write_id)
+            # the guard's version keeps those of one millisecond in their order
+            entry_id = f"{guard.version:012x}{write_id}"
+            entry = self._layout.audit_entry(time.time_ns() // 1_000_000, entry_id)
             puts[entry] = changes.audit
         puts |= changes.raw
         puts[self._layout.guard] = _guard.encode(guard, write_id)
@@ -275,7 +304,6 @@ def _after(prefix: bytes) -> bytes:
     return prefix[:-1] + b"0"
 
 
-def _operations(changes: Changes) -> int:
-    audit = changes.audit is not None
-    puts = len(changes.puts) + len(changes.records) + len(changes.raw)
-    return puts + len(changes.deletes) + audit
+def _extras(changes: Changes) -> int:
+    """Operations of a transaction for what is no resource."""
+    return len(changes.records) + len(changes.raw) + (changes.audit is not None)

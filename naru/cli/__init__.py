@@ -6,6 +6,7 @@ import click
 
 from naru.cli._context import GlobalOptions, global_options
 from naru.cli.apply import apply
+from naru.cli.audit import audit
 from naru.cli.bootstrap import bootstrap
 from naru.cli.credentials import credentials
 from naru.cli.delete import delete
@@ -14,6 +15,7 @@ from naru.cli.keys import keys
 from naru.cli.restart import restart
 from naru.cli.roles import control_plane, envoy, ext_proc
 from naru.cli.status import status
+from naru.cli.tokens import tokens, whoami
 from naru.cli.up import up
 
 __all__ = ["main"]
@@ -32,7 +34,8 @@ def main(context: click.Context, options: GlobalOptions) -> None:
 
 
 for command in (
-    *(up, apply, get, delete, status, restart, bootstrap, credentials, keys),
+    *(up, apply, get, delete, status, restart, bootstrap),
+    *(credentials, keys, tokens, whoami, audit),
     *(control_plane, ext_proc, envoy),
 ):
     main.add_command(command)

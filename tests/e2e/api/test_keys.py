@@ -86,3 +86,26 @@ def test_whoever_has_no_token_learns_nothing(process: ControlPlaneProcess) -> No
             assert refused.status_code == 401
         wrong = http.post("/api/v1/keys/rotate?to=0123456789abcdef")
         assert wrong.status_code == 409
+
+
+def test_only_an_admin_comes_near(process: ControlPlaneProcess) -> None:
+    """And a rotation leaves an entry in the audit trail, of whoever began it."""
+    with process.client() as http:
+        http.put("/api/v1/credentials/key", json=credential())
+        made = http.post(
+            "/api/v1/tokens", json={"name": "op", "roles": ["operator"], "teams": ["*"]}
+        )
+        assert made.status_code == 201, made.text
+        operator = {"authorization": f"Bearer {made.json()['token']}"}
+        for method, path in (
+            ("GET", "keys"), ("POST", "keys/rotate"), ("POST", "keys/prune"),
+            ("GET", "credentials/key/versions"), ("POST", "credentials/key/rollback"),
+        ):  # fmt: skip
+            refused = http.request(method, f"/api/v1/{path}", headers=operator)
+            assert refused.status_code == 403, path
+        rotated = http.post("/api/v1/keys/rotate?message=as+every+year")
+        assert rotated.status_code == 200, rotated.text
+        entries = http.get("/api/v1/audit").json()["items"]
+        (entry,) = [each for each in entries if each["action"] == "POST /api/v1/keys/rotate"]
+        assert entry["message"] == "as every year"
+        assert entry["resources"] == [{"kind": "Key", "name": "primary", "change": "created"}]
