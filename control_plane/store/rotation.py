@@ -31,14 +31,14 @@ from control_plane.store.errors import (
 )
 from control_plane.store.keyring import Keyring
 from control_plane.store.model import Changes, Snapshot
-from control_plane.store.presence import TICK, Presence, Replica
+from control_plane.store.presence import TICK, TTL, Presence, Replica
 from control_plane.store.sealing import Kek
 from control_plane.store.store import Build, Store
 
 log = logging.getLogger(__name__)
 
-PATIENCE: Final = 8.0
-"""Seconds in which the replicas look into their sources, and more."""
+PATIENCE: Final = TTL + 2.0
+"""Seconds in which replicas look into their sources, and one that died is forgotten."""
 _POLL: Final = 0.2
 
 
@@ -231,8 +231,8 @@ class Rotation:
                 raise KeysApart(
                     f"nothing was changed, for the new key {kek_id} is not known to "
                     f"{', '.join(sorted(missing))}: give them the same keys as this one has, in "
-                    "NARU_KEK_FILE (which they read again by themselves) or NARU_KEK; a control "
-                    "plane that is gone is forgotten after 15 s; then run this again"
+                    "NARU_KEK_FILE (which they read again by themselves) or NARU_KEK; then run "
+                    "this again"
                 )
             await asyncio.sleep(_POLL)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import httpx
+from click.testing import CliRunner
 
+from naru.cli import main
 from tests.support.api import credential
 from tests.support.control_plane import ControlPlaneProcess
 
@@ -53,3 +55,22 @@ def test_a_credential_that_ends_is_told_of_everywhere(http: httpx.Client) -> Non
     assert "naru_credentials_expired 1.0" in http.get("/metrics").text
     http.put(PATH, json=credential())
     assert http.get("/api/v1/status").json()["expiring"] == []
+
+
+def test_the_commands_list_versions_and_put_one_back(
+    http: httpx.Client, running: ControlPlaneProcess
+) -> None:
+    for secret in ("sk-version-one", "sk-version-two"):
+        http.put(PATH, json=credential(secret=secret))
+    token = running.token_file.read_text().strip()
+    place = ("--api-url", f"http://{running.api}", "--token", token, "credentials")
+    said = [
+        CliRunner().invoke(main, [*place, *command]).output
+        for command in (("versions", "key"), ("rollback", "key", "--to", "1"), ("versions", "key"))
+    ]
+    assert [line.split()[:2] for line in said[0].splitlines()[1:]] == [
+        ["2", "present"], ["1", "kept"],
+    ]  # fmt: skip
+    assert said[1].startswith("key is back, at revision ")
+    assert said[2].splitlines()[1].endswith("version 1")
+    assert "sk-version" not in "".join(said)

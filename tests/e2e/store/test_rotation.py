@@ -240,3 +240,18 @@ async def test_a_key_that_comes_late_opens_what_it_sealed(
         key_file(path, other, OLD)
         await until(lambda: secrets_in(store.snapshot) == {"a": "s"})
         assert store.reflector.problems == {}
+
+
+async def test_a_replica_that_died_does_not_hold_a_rotation_up_for_long(
+    shared_etcd: EtcdProcess, prefix: str, path: Path
+) -> None:
+    """Its lease ends while the rotation waits."""
+    keyring = Keyring(KeksFromText(OLD.to_base64()))
+    dying = Store([shared_etcd.endpoint], keyring, prefix)
+    gone = Rotation(dying, keyring)
+    await gone.presence.announce()  # and never again
+    await dying.close()
+    async with replica(shared_etcd, prefix, KekFile(path)) as (store, rotation):
+        assert gone.presence.id in await rotation.presence.replicas()
+        await put(store, credential("a", "s"))
+        assert (await rotation.rotate()).left == 0
