@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -41,15 +41,17 @@ from control_plane.compile import Compiler
 from control_plane.isolate import EnvoyValidator, Isolation, Warden
 from control_plane.settings import Address, Settings, SettingsError
 from control_plane.store import (
+    PREFIX,
     KekError,
     KekFile,
     KeksFromText,
     Keyring,
+    LastKnownGood,
     Limits,
     Rotation,
     Store,
 )
-from control_plane.xds import SERVER_OPTIONS, Hub
+from control_plane.xds import SERVER_OPTIONS, Gate, Hub
 
 log = logging.getLogger("naru.control_plane")
 
@@ -126,7 +128,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
         api = Address(*listening.getsockname()[:2])
-        server, xds = _ads(hub, settings.xds, settings.xds_tls)
+        server, xds = _ads(
+            hub, settings.xds, settings.xds_tls, lambda: compilation.live is not None
+        )
         store = await stack.enter_async_context(_open(settings, keyring))
         rotation = Rotation(store, keyring, partial(_named_in_files, settings.data_dir))
         isolation = Isolation(store.codec, store.commit, _validator(settings))
@@ -239,7 +243,16 @@ def _validator(settings: Settings) -> EnvoyValidator | None:
 def _open(settings: Settings, keyring: Keyring) -> Store:
     etcd = settings.etcd
     limits = Limits(max_operations=etcd.max_operations, max_bytes=etcd.max_bytes)
-    return Store(etcd.endpoints, keyring, limits=limits, access=etcd.access)
+    kept = LastKnownGood(settings.data_dir / "control_plane.lkg", PREFIX, keyring.derive)
+    return Store(
+        etcd.endpoints,
+        keyring,
+        PREFIX,
+        limits=limits,
+        last_known_good=kept,
+        patience=etcd.patience,
+        access=etcd.access,
+    )
 
 
 @contextlib.contextmanager
@@ -258,8 +271,10 @@ def _listening(address: Address) -> Iterator[socket.socket]:
         yield listening
 
 
-def _ads(hub: Hub, address: Address, tls: TlsFiles | None) -> tuple[grpc.aio.Server, Address]:
-    server = grpc.aio.server(options=_OPTIONS)
+def _ads(
+    hub: Hub, address: Address, tls: TlsFiles | None, is_open: Callable[[], bool]
+) -> tuple[grpc.aio.Server, Address]:
+    server = grpc.aio.server(options=_OPTIONS, interceptors=(Gate(is_open),))
     hub.register(server)
     try:
         if tls is None:

@@ -72,12 +72,14 @@ class EtcdSettings:
         max_operations: what the cluster was started with as `--max-txn-ops`.
         access: TLS and the user, if it has them.
         max_bytes: what it was started with as `--max-request-bytes`.
+        patience: seconds that it gets at start, before what was read last is served.
     """
 
     endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
     max_operations: int = 10_240
     max_bytes: int = 32 * MIB
     access: EtcdAccess = field(default_factory=EtcdAccess)
+    patience: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,7 @@ def _etcd(read: _Reader) -> EtcdSettings:
         access=_etcd_access(read, endpoints),
         max_operations=read.get("NARU_ETCD_MAX_TXN_OPS", _count(2), default.max_operations),
         max_bytes=read.get("NARU_ETCD_MAX_REQUEST_BYTES", _count(65_536), default.max_bytes),
+        patience=read.get("NARU_ETCD_PATIENCE_SECONDS", _seconds, default.patience),
     )
 
 

@@ -29,7 +29,8 @@ class BootstrapSettings:
 
     `xds_host` may be a name; `ext_proc_sockets` are absolute paths of Unix sockets of this machine;
     `max_heap_mib` is the memory near which Envoy refuses new requests; without `xds_tls` it talks
-    to the control plane in plain text.
+    to the control plane in plain text; `failover_socket` is where a `naru failover` listens, if
+    there is one.
     """
 
     xds_host: str = "127.0.0.1"
@@ -41,20 +42,23 @@ class BootstrapSettings:
     node_cluster: str = "gateway"
     max_heap_mib: int = DEFAULT_MAX_HEAP_MIB
     xds_tls: XdsTls | None = None
+    failover_socket: str = ""
 
 
 def bootstrap(settings: BootstrapSettings, template: str | None = None) -> dict[str, Any]:
     """The bootstrap document, ready for `json.dumps` or `yaml.safe_dump`."""
     document = yaml.safe_load(read_template() if template is None else template)
+    if settings.failover_socket:
+        document = _add(document, yaml.safe_load(read_template("failover.yaml")))
     filled = _fill(document, _values(settings), tuple(settings.ext_proc_sockets))
     if not isinstance(filled, dict):
         raise ValueError("the bootstrap template is not a mapping")
     return filled if settings.xds_tls is None else with_tls(filled, settings.xds_tls)
 
 
-def read_template() -> str:
-    """`envoy/bootstrap.yaml` of the repository; `naru/_data` links to that folder."""
-    return (importlib.resources.files("naru") / "_data" / "bootstrap.yaml").read_text("utf-8")
+def read_template(name: str = "bootstrap.yaml") -> str:
+    """A file of `envoy/` in the repository; `naru/_data` links to that folder."""
+    return (importlib.resources.files("naru") / "_data" / name).read_text("utf-8")
 
 
 def _values(settings: BootstrapSettings) -> Values:
@@ -64,10 +68,18 @@ def _values(settings: BootstrapSettings) -> Values:
         "ADMIN_HOST": settings.admin_host,
         "ADMIN_PORT": settings.admin_port,
         "MAX_HEAP_BYTES": settings.max_heap_mib * 1024 * 1024,
+        "FAILOVER_SOCKET": settings.failover_socket,
         "XDS_HOST": settings.xds_host,
         "XDS_PORT": settings.xds_port,
         "XDS_DISCOVERY": "STATIC" if _is_ip(settings.xds_host) else "STRICT_DNS",
     }
+
+
+def _add(node: Any, more: Any) -> Any:
+    """`node` with the keys and items of `more` added to it."""
+    if isinstance(node, dict) and isinstance(more, dict):
+        return node | {key: _add(node.get(key), value) for key, value in more.items()}
+    return [*node, *more] if isinstance(node, list) else more
 
 
 def _fill(node: Any, values: Values, sockets: Sequence[str]) -> Any:

@@ -27,7 +27,7 @@ def revision_status(state: State, status: RevisionStatus) -> dict[str, Any]:
         node: {"state": found.state, "detail": redacted(found.detail, snapshot)}
         for node, found in sorted(status.nodes.items())
     }
-    certain = {key: why for key, why in aside.items() if key not in state.compilation.suspected}
+    certain = _aside.certain(aside)
     for why in certain.values():
         if why.node in nodes:
             nodes[why.node] = {"state": "rejected", "detail": why.reason}
@@ -56,6 +56,7 @@ def system_status(state: State) -> dict[str, Any]:
         "store": {
             "synced": state.reflector.synced,
             "trouble": state.reflector.trouble,
+            "degraded": degraded(state),
             "unreadable": unreadable,
         },
         "expiring": [
@@ -104,6 +105,22 @@ def missing_for_readiness(state: State) -> list[str]:
         why = "; ".join(map(str, outcome.problems)) if outcome else "compiling"
         missing.append(f"nothing has been compiled yet: {why}")
     return missing
+
+
+def degraded(state: State) -> list[str]:
+    """What does not keep it from serving, and should be known; empty when all is well."""
+    facts, reflector = [], state.reflector
+    if reflector.restored is not None:
+        saved = datetime.fromtimestamp(reflector.restored.saved, UTC).isoformat(timespec="seconds")
+        facts.append(
+            f"etcd has not been read since this process began: revision "
+            f"{reflector.snapshot.revision} is served as it was saved at {saved}"
+        )
+    if reflector.synced and reflector.trouble is not None:
+        facts.append(f"etcd is away, so nothing can be written: {reflector.trouble}")
+    if (unsaved := state.store.unsaved) is not None:
+        facts.append(f"the newest revision is not saved for a start without etcd: {unsaved}")
+    return facts
 
 
 def redacted(text: str, snapshot: Snapshot) -> str:

@@ -32,13 +32,13 @@ class Compiler:
         self._settings = settings
         self._listener = compile_listener(settings)
         self._units = Units(settings)
-        self._routes: tuple[KeysView[str], XdsResource] | None = None
+        self._routes: tuple[tuple[KeysView[str], frozenset[str]], XdsResource] | None = None
 
     def compile(
         self, revision: int, resources: Mapping[Key, Resource], holds: Holds | None = None
     ) -> Compiled:
         """All xDS resources for `resources`; `holds` says which are not to be taken as they are."""
-        self._units.forget(resources)
+        self._units.forget(resources, holds or {})
         units: dict[Key, Unit] = {}
         aside: dict[Key, Aside] = {}
         for plural in _HAS_UNIT:
@@ -80,13 +80,22 @@ class Compiler:
             for xds in units[key].resources:
                 compiled[xds.type_url][xds.name] = xds
         routes = dict(unit.route for unit in units.values() if unit.route is not None)
-        for xds in (self._listener, self._route_configuration(routes)):
+        out = frozenset(
+            key.name for key in aside if key.plural == Proxy.plural and key not in units
+        )
+        for xds in (self._listener, self._route_configuration(routes, out)):
             compiled[xds.type_url][xds.name] = xds
         return compiled
 
-    def _route_configuration(self, routes: Mapping[str, Branches]) -> XdsResource:
-        if self._routes is None or self._routes[0] != routes.keys():
-            self._routes = (routes.keys(), compile_routes(routes.values(), self._settings))
+    def _route_configuration(
+        self, routes: Mapping[str, Branches], out: frozenset[str]
+    ) -> XdsResource:
+        """`out`: the proxies that are set aside and have no last good version."""
+        if self._routes is None or self._routes[0] != (routes.keys(), out):
+            self._routes = (
+                (routes.keys(), out),
+                compile_routes(routes.values(), self._settings, out),
+            )
         return self._routes[1]
 
 
@@ -98,10 +107,10 @@ def _held_back(
 ) -> Aside | None:
     """Why a resource must not be taken: for its own sake, or that of one that it is made of."""
     if hold is not None and hold.stands:
-        return Aside(hold.reason, serving=False, node=hold.node)
+        return Aside(hold.reason, False, hold.node, hold.certain, hold.since)
     named = [k for k in sorted(reads(resources[key], resources)) if k in aside] if aside else []
     if not named:
         return None
     below = aside[named[0]]
     reason = f"{named[0]}, which it uses, is set aside: {below.reason}"
-    return Aside(reason, serving=False, node=below.node)
+    return Aside(reason, False, below.node, below.certain, below=named[0])

@@ -60,11 +60,14 @@ def compile_branches(wiring: Wiring, settings: GatewaySettings) -> Branches:
     )
 
 
-def compile_routes(branches: Iterable[Branches], settings: GatewaySettings) -> XdsResource:
-    """All routes of all proxies."""
+def compile_routes(
+    branches: Iterable[Branches], settings: GatewaySettings, aside: Iterable[str] = ()
+) -> XdsResource:
+    """All routes of all proxies; `aside` are those that exist and have nothing to serve."""
     ordered = sorted(branches, key=lambda each: each.proxy)
     models = _models_body(each.proxy for each in ordered)
-    root = _by_method(_uncompressed(_by_path(ordered, settings)), models)
+    found = [*ordered, *map(_aside, sorted(aside))]
+    root = _by_method(_uncompressed(_by_path(found, settings)), models)
     routes = RouteConfiguration(
         name=NAME,
         max_direct_response_body_size_bytes=UInt32Value(value=max(4096, len(models.encode()))),
@@ -123,12 +126,11 @@ def _by_model(proxies: Sequence[Branches], settings: GatewaySettings) -> Matcher
 
 
 def _path_routes(wiring: Wiring, settings: GatewaySettings) -> RouteList:
-    base = f"/p/{wiring.proxy}"
     # Where nobody holds bodies, the router still keeps so much of one, to send it a second time.
     native = wiring.lane == "native"
     limit = settings.max_parsed_body_bytes if native else settings.max_body_bytes
     config = per_route.for_lane(wiring, limit)
-    simple, sdk = RouteMatch(path=base), RouteMatch(prefix=f"{base}/v1/")
+    simple, sdk = _ways_to(wiring.proxy)
     if native:
         first = _needs_template(wiring.proxy, simple)
     else:
@@ -193,11 +195,27 @@ def _no_proxy() -> Route:
     return _refusal(404, "proxy_not_found", f"No proxy answers at this path. {_WAYS_IN}")
 
 
-def _refusal(status: int, code: str, message: str) -> Route:
+def _aside(proxy: str) -> Branches:
+    """What a proxy answers that is set aside, without a last good version."""
+    message = f"The proxy {proxy} is set aside: naru status says why."
+    refusal = _refusal(503, "proxy_rejected", message, "server_error")
+    routes = [Route(), Route(), _no_proxy()]
+    for route, found in zip(routes, _ways_to(proxy), strict=False):
+        route.CopyFrom(refusal)
+        route.match.CopyFrom(found)
+    return Branches(proxy, match.to_route(RouteList(routes=routes)), match.to_route(refusal))
+
+
+def _ways_to(proxy: str) -> tuple[RouteMatch, RouteMatch]:
+    """The simplified request, and a provider's SDK."""
+    return RouteMatch(path=f"/p/{proxy}"), RouteMatch(prefix=f"/p/{proxy}/v1/")
+
+
+def _refusal(status: int, code: str, message: str, kind: str = "invalid_request_error") -> Route:
     return Route(
         match=RouteMatch(prefix="/"),
         direct_response=DirectResponseAction(
-            status=status, body_format=error_format(code, message)
+            status=status, body_format=error_format(code, message, kind)
         ),
         typed_per_filter_config=per_route.for_refusal(),
     )

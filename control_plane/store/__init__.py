@@ -5,6 +5,8 @@
 
 from control_plane.store import versions
 from control_plane.store._access import EtcdAccess
+from control_plane.store._layout import PREFIX
+from control_plane.store._lkg import Kept, LastKnownGood
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import (
     Conflict,
@@ -39,6 +41,7 @@ from control_plane.store.store import Build, Limits, Store
 from control_plane.store.versions import Version
 
 __all__ = [
+    "PREFIX",
     "AuditEntry",
     "AuditPage",
     "Build",
@@ -51,12 +54,14 @@ __all__ = [
     "KekError",
     "KekFile",
     "KeksFromText",
+    "Kept",
     "KeySource",
     "KeyUse",
     "Keyring",
     "KeysApart",
     "KeysInUse",
     "KeysNotOurs",
+    "LastKnownGood",
     "Limits",
     "OutcomeUnknown",
     "Progress",

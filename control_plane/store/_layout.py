@@ -15,6 +15,7 @@ from typing import Final
 
 from control_plane.resources import Key
 
+PREFIX: Final = "/naru/v1"
 _RECORD: Final = re.compile(r"[a-z]+(/[a-z0-9][a-z0-9._-]*){1,2}", re.ASCII)
 
 
@@ -22,7 +23,7 @@ _RECORD: Final = re.compile(r"[a-z]+(/[a-z0-9][a-z0-9._-]*){1,2}", re.ASCII)
 class Layout:
     """The keys under one prefix (no slash at its end), and the range that holds them all."""
 
-    prefix: str = "/naru/v1"
+    prefix: str = PREFIX
 
     def __post_init__(self) -> None:
         if not self.prefix.startswith("/") or self.prefix.endswith("/"):

@@ -16,6 +16,7 @@ from typing import Final
 
 from control_plane.store._client import EtcdClient, ListExpired
 from control_plane.store._layout import Layout
+from control_plane.store._lkg import Kept
 from control_plane.store._records import Created, Record
 from control_plane.store._state import Decode, ReflectorState
 from control_plane.store.errors import StoreError, StoreUnavailable
@@ -51,6 +52,8 @@ class Reflector:
         self._delay = FIRST_DELAY
         self._changed = asyncio.Event()
         self._logged: Mapping[str, StoredProblem] = {}
+        self.restored: Kept | None = None
+        """What `snapshot` was restored from, until etcd itself has been listed."""
         self.connected = False
         """Whether a watch stands."""
         self.trouble: str | None = "etcd has not been read yet"
@@ -63,13 +66,24 @@ class Reflector:
 
     @property
     def synced(self) -> bool:
-        """Whether etcd was listed at least once."""
+        """Whether there is a state: etcd was listed at least once, or one was restored."""
         return self._state.synced
 
     @property
     def problems(self) -> Mapping[str, StoredProblem]:
         """Stored documents that cannot be read and are kept out of the snapshot."""
         return self._state.problems
+
+    def kept(self) -> Kept:
+        """All that `restore` needs, in another process."""
+        state = self._state
+        return Kept.of(state.cluster, state.snapshot.revision, list(state.raw.values()))
+
+    def restore(self, kept: Kept) -> None:
+        """Begins with what an earlier process knew, unless etcd has been listed meanwhile."""
+        if not self.synced:
+            self.restored = kept
+            self._publish(self._state.restore(kept.cluster, kept.revision, kept.restored()))
 
     async def run(self) -> None:
         """Follows etcd until it is cancelled; every failure of etcd is survived."""
@@ -144,11 +158,15 @@ class Reflector:
     async def look_again(self) -> None:
         """Read everything again: what could not be opened may open now. Raises StoreError."""
         cluster, revision, records = await self._listing()
-        if self.synced and revision >= self.snapshot.revision:  # else the watch was faster
+        if (
+            self.restored is None and self.synced and revision >= self.snapshot.revision
+        ):  # else the watch was faster
             self._publish(self._state.listed(cluster, revision, records))
 
     async def _list(self) -> None:
-        self._publish(self._state.listed(*await self._listing()))
+        found = await self._listing()
+        self.restored = None
+        self._publish(self._state.listed(*found))
 
     async def _listing(self) -> tuple[int, int, list[Record]]:
         """The cluster, a revision, and everything that it has at that revision."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -21,13 +22,18 @@ from control_plane.store import _guard, _sealed, _wire
 from control_plane.store._access import EtcdAccess
 from control_plane.store._client import EtcdClient, Outcome
 from control_plane.store._deadline import Deadline
-from control_plane.store._layout import Layout
+from control_plane.store._layout import PREFIX, Layout
+from control_plane.store._lkg import Kept, LastKnownGood
 from control_plane.store._records import Record
 from control_plane.store._sealed import Batch, Listing
 from control_plane.store.codec import Codec, Rewrap, SealerLike
 from control_plane.store.errors import Conflict, OutcomeUnknown, StoreUnavailable, TooLarge
 from control_plane.store.model import AuditEntry, AuditPage, Changes, Guard, Snapshot
 from control_plane.store.reflector import Reflector
+from ext_proc.errors import SnapshotRefused
+from ext_proc.sealed import Keeper
+
+log = logging.getLogger(__name__)
 
 Build = Callable[[Snapshot], Changes]
 
@@ -66,22 +72,36 @@ class Store:
         self,
         endpoints: Sequence[str],
         sealer: SealerLike,
-        prefix: str = "/naru/v1",
+        prefix: str = PREFIX,
         *,
         limits: Limits | None = None,
         access: EtcdAccess | None = None,
         silence: float = 5.0,
         page_size: int = 500,
+        last_known_good: LastKnownGood | None = None,
+        patience: float = 3.0,
     ) -> None:
+        """`last_known_good` is where the state is kept, and begun with if etcd has not answered
+        within `patience` seconds."""
         self.client = self._client = EtcdClient(endpoints, access)
         self.codec = Codec(sealer)
         self.layout = self._layout = Layout(prefix)
         self._limits = limits or Limits()
         self._turn = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._kept, self._patience = last_known_good, patience
         self.reflector = Reflector(
             self._client, self.codec.decode, self._layout, page_size=page_size, silence=silence
         )
+
+        self._keeper = (
+            Keeper[Kept](last_known_good, self.reflector.kept) if last_known_good else None
+        )
+
+    @property
+    def unsaved(self) -> str | None:
+        """Why the newest state is not on disk, where it should be."""
+        return self._keeper.trouble if self._keeper else None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -90,15 +110,44 @@ class Store:
 
     async def start(self) -> None:
         """Starts to follow etcd; does not wait for it."""
-        self._task = asyncio.create_task(self.reflector.run(), name="reflector")
+        works = [self.reflector.run()]
+        if self._keeper is not None:
+            works += [self._keeper.run(), self._keep(), self._fall_back()]
+        self._tasks = [asyncio.create_task(work) for work in works]
 
     async def close(self) -> None:
         """Stops following and closes the connections."""
-        if self._task is not None:
-            self._task.cancel()
+        if self._keeper is not None:
+            await self._keeper.flush()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+                await task
         await self._client.close()
+
+    async def _keep(self) -> None:
+        """Has every state of etcd written to disk, now and then."""
+        assert self._keeper is not None
+        async for snapshot in self.reflector.subscribe():
+            self.codec.use(_primary(snapshot))  # what is kept is sealed with it, too
+            if self.reflector.restored is None:
+                self._keeper.changed()
+
+    async def _fall_back(self) -> None:
+        """Begins with the state on disk if etcd does not answer."""
+        assert self._kept is not None
+        with contextlib.suppress(StoreUnavailable):
+            await self.reflector.wait_for(0, self._patience)
+            return
+        try:
+            kept = await asyncio.to_thread(self._kept.read)
+        except SnapshotRefused as error:
+            log.error("the snapshot %s is not used: %s", self._kept.path, error)
+            return
+        if kept is not None and not self.reflector.synced:
+            self.reflector.restore(kept)
+            revision = self.reflector.snapshot.revision
+            log.warning("no etcd: serving revision %d out of %s", revision, self._kept.path)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -4,6 +4,7 @@ Deliberately not here: what the resources mean (`control_plane/compile`).
 """
 
 from control_plane.xds.errors import BadRequest, XdsError
+from control_plane.xds.gate import Gate
 from control_plane.xds.hub import Hub
 from control_plane.xds.ledger import Ledger, NodeRevision, NodeStatus, RevisionStatus, TypeStatus
 from control_plane.xds.server import SERVER_OPTIONS
@@ -12,6 +13,7 @@ from control_plane.xds.switch import Refusal
 __all__ = [
     "SERVER_OPTIONS",
     "BadRequest",
+    "Gate",
     "Hub",
     "Ledger",
     "NodeRevision",

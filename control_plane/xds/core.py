@@ -20,7 +20,8 @@ from control_plane.xds.switch import Refusal, Switch
 class Core:
     """The server's state. Streams are known by the number `join` gives; `now` is in seconds.
 
-    `on_refused` is told of every refusal that takes a target back; it must not call the core.
+    `on_refused` is told of every refusal that takes a target back; it must not call the core. If it
+    says so, what was to come next is dropped, too: it was made without knowing of the refusal.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class Core:
         *,
         linger: float,
         patience: float,
-        on_refused: Callable[[Refusal], None] = lambda refusal: None,
+        on_refused: Callable[[Refusal], bool] = lambda refusal: False,
     ) -> None:
         self._on_refused = on_refused
         self.ledger = Ledger()
@@ -39,6 +40,11 @@ class Core:
     @property
     def serving(self) -> Serving:
         return self._switch.serving
+
+    @property
+    def last_good(self) -> Compiled | None:
+        """The newest that a client has accepted in full."""
+        return self._switch.last_good
 
     @property
     def deadline(self) -> float | None:
@@ -52,11 +58,15 @@ class Core:
     def join(self, stream: Stream) -> int:
         self._joined += 1
         self._streams[self._joined] = stream
-        self.ledger.join(self._joined, stream)
+        if not stream.node.observes:
+            self.ledger.join(self._joined, stream)
         return self._joined
 
     def leave(self, number: int, now: float) -> None:
-        self.ledger.leave(number, self._streams.pop(number))
+        stream = self._streams.pop(number)
+        if stream.node.observes:
+            return
+        self.ledger.leave(number, stream)
         self._switch.leave(number)
         self.tick(now)
 
@@ -70,7 +80,7 @@ class Core:
         """
         stream = self._streams[number]
         answer = stream.request(type_url, request, self.serving)
-        if answer is not None and answer.error:
+        if answer is not None and answer.error and not stream.node.observes:
             self._refuse(stream, type_url, answer)
         self._observe(number, stream)
         self.tick(now)
@@ -101,6 +111,8 @@ class Core:
             stream.wake()
 
     def _observe(self, number: int, stream: Stream) -> None:
+        if stream.node.observes:
+            return
         self._switch.observe(number, stream.progress(self.serving))
         self.ledger.observe(number, stream)
 
@@ -112,4 +124,6 @@ class Core:
         self.ledger.refuse(stream, stamp, answer.error, rejected=rejected)
         if rejected:
             node, target, last = stream.node.id, self._switch.target, self._switch.last_good
-            self._on_refused(Refusal(node, type_url, answer.names, answer.error, target, last))
+            names = answer.names, answer.named
+            if self._on_refused(Refusal(node, type_url, *names, answer.error, target, last)):
+                self._switch.drop_next()

@@ -29,7 +29,8 @@ class Hub:
     `linger` is how long, in seconds, a resource is served that nobody names any more; `patience`
     how long a client that does not answer holds up everybody else. Before the first target nothing
     is answered, so a control plane that has just started takes nothing away from anybody.
-    `examined`: somebody takes every `refusal`, and calls `judged`.
+    `examined`: somebody takes every `refusal`, sets another target if there is any, and calls
+    `judged`.
     """
 
     def __init__(
@@ -50,6 +51,11 @@ class Hub:
     @property
     def ledger(self) -> Ledger:
         return self._core.ledger
+
+    @property
+    def last_good(self) -> Compiled | None:
+        """The newest that a client has accepted in full; None before the first."""
+        return self._core.last_good
 
     def set_target(self, compiled: Compiled) -> None:
         """The newest target wins; it starts as soon as the present move is over."""
@@ -84,11 +90,11 @@ class Hub:
         self.ledger.judge(revision, isolated=isolated)
         self._after()
 
-    def _refused(self, refusal: Refusal) -> None:
-        if not self._examined:
-            return
-        self.ledger.examine(refusal.target.revision)
-        self._refusals.put_nowait(refusal)
+    def _refused(self, refusal: Refusal) -> bool:
+        if self._examined:
+            self.ledger.examine(refusal.target.revision)
+            self._refusals.put_nowait(refusal)
+        return self._examined
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the `AggregatedDiscoveryService`, state of the world and delta, to a server."""

@@ -6,6 +6,7 @@ old stream has died). Words are kept after the node has gone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -88,8 +89,10 @@ class Ledger:
         self._records: dict[str, _Record] = {}
         self._attempts: dict[int, _Attempt] = {}
         self._rejected: list[_Attempt] = []
-        self._examined: set[int] = set()  # refused revisions of which nobody knows yet what is bad
-        self._newest = 0
+        # Refused revisions of which nobody knows yet what is bad: how many refusals of each.
+        self._examined: Counter[int] = Counter()
+        self._newest = self._before = 0  # the newest revision tried, and the one before it
+        self._again = -1  # the generation of routes at which the newest was tried again
         self._serving = NOTHING
 
     def nodes(self) -> tuple[NodeStatus, ...]:
@@ -105,7 +108,7 @@ class Ledger:
             if record.streams or words:
                 nodes[name] = self._at(record, revision, words, rejected is not None)
         states = {node.state for node in nodes.values()}
-        if rejected is not None and rejected.revision in self._examined:
+        if rejected is not None and self._examined[rejected.revision]:
             return RevisionStatus(revision, "pending", nodes)
         if rejected or "rejected" in states:
             return RevisionStatus(revision, "rejected", nodes)
@@ -113,13 +116,13 @@ class Ledger:
 
     def examine(self, revision: int) -> None:
         """Somebody is finding out what is wrong with a refused revision: it is pending again."""
-        self._examined.add(revision)
+        self._examined[revision] += 1
 
     def judge(self, revision: int, *, isolated: bool) -> None:
         """What was wrong has been set aside, so the refusal says nothing of the rest any more; or
         nobody could tell, and all of it is rejected."""
-        self._examined.discard(revision)
-        if isolated:
+        self._examined -= Counter((revision,))
+        if isolated and not self._examined[revision]:
             self._rejected = [a for a in self._rejected if a.revision != revision]
             for record in self._records.values():
                 record.words.pop(revision, None)
@@ -127,11 +130,21 @@ class Ledger:
     def attempt(self, serving: Serving, revision: int) -> None:
         """A move to `revision` began with what is served now."""
         self._attempts[serving.stamp.epoch] = _Attempt(self._newest, revision)
-        self._newest = max(self._newest, revision)
+        if revision > self._newest:
+            self._before, self._newest = self._newest, revision
+        elif revision == self._newest == serving.revision:
+            self._try_again(serving)
         _bound(self._attempts, MAX_REJECTIONS)
         self._rejected = [a for a in self._rejected if a.revision != revision]
         for record in self._records.values():
             record.words.pop(revision, None)
+
+    def _try_again(self, serving: Serving) -> None:
+        """The newest revision once more, with less or more set aside: nobody has it as it is now
+        before the routes have moved."""
+        self._again = serving.stamp.generation
+        for record in self._records.values():
+            record.applied = {n: min(had, self._before) for n, had in record.applied.items()}
 
     def serve(self, serving: Serving) -> None:
         self._serving = serving
@@ -157,10 +170,12 @@ class Ledger:
             return
         if self._still_starts(stream):
             return
-        record = self._records[stream.node.id]
-        record.applied[number] = self._serving.revision
-        if record.applied_revision == self._serving.revision:
-            record.words.pop(self._serving.revision, None)
+        record, revision = self._records[stream.node.id], self._serving.revision
+        if self._serving.stamp.generation == self._again:
+            revision = min(revision, self._before)
+        record.applied[number] = revision
+        if record.applied_revision == revision:
+            record.words.pop(revision, None)
 
     def _still_starts(self, stream: Stream) -> bool:
         """Whether it is an Envoy that uses no routes yet: it asks for clusters first, and for

@@ -26,6 +26,8 @@ from control_plane.xds.subscription import Answer, Response, Subscription
 
 Variant = Literal["sotw", "delta"]
 MAX_TYPES = 64
+OBSERVER = "naru-failover"
+"""The cluster of nodes that only follow: they use nothing, so nobody waits for them."""
 _EMPTY = Table({})
 
 
@@ -36,6 +38,11 @@ class Node:
     id: str
     cluster: str = ""
     user_agent: str = ""
+
+    @property
+    def observes(self) -> bool:
+        """Whether it gets everything and counts for nothing."""
+        return self.cluster == OBSERVER
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
@@ -42,13 +43,14 @@ class Answer:
     """The client's ACK, or its NACK if `error` is not empty, of the response with this stamp.
 
     `still_served`, of a NACK: all that was in the response is served to this day. `names`: what was
-    in it.
+    in it; `named`: those of them that the client's words name.
     """
 
     stamp: Stamp
     error: str
     still_served: bool
     names: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ class Subscription(ABC):
             return Answer(sent.stamp, "", still_served=True)
         self._doubt(resource.name for resource in sent.resources)
         names = tuple(resource.name for resource in sent.resources)
-        return Answer(sent.stamp, self.error, _still_served(sent, table), names)
+        named = tuple(name for name in names if error and _is_in(name, error))
+        return Answer(sent.stamp, self.error, _still_served(sent, table), names, named)
 
     def _remember(self, sent: Sent, table: Table | None) -> None:
         """It unsubscribed and subscribed again while this was out: what has gone meanwhile was
@@ -199,6 +202,15 @@ class Subscription(ABC):
             self.has[resource.name] = resource.version
             self.due.discard(resource.name)
         return Response(self.type_url, nonce, version, resources, removed)
+
+
+def _is_in(name: str, words: str) -> bool:
+    """Whether the words hold the name, not only as a part of a longer one."""
+    parts = words.split(name)
+    return any(
+        not (before[-1:].isalnum() or before[-1:] == "-" or after[:1].isalnum())
+        for before, after in itertools.pairwise(parts)
+    )
 
 
 def _still_served(sent: Sent, table: Table | None) -> bool:

@@ -27,11 +27,13 @@ from control_plane.xds.stream import Progress
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A node refused a response, and with it the target; `names`: what was in the response."""
+    """A node refused a response, and with it the target. `names`: what was in the response;
+    `named`: those of them that its words name."""
 
     node: str
     type_url: str
     names: tuple[str, ...]
+    named: tuple[str, ...]
     error: str
     target: Compiled
     last_good: Compiled | None
@@ -67,6 +69,10 @@ class Switch:
     def set_target(self, compiled: Compiled) -> None:
         """The newest target wins; it starts when the present move is over."""
         self._next = compiled
+
+    def drop_next(self) -> None:
+        """Whoever sets targets makes another in its place."""
+        self._next = None
 
     def observe(self, stream: int, progress: Progress) -> None:
         """Where a stream stands with `serving`."""

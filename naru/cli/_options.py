@@ -123,6 +123,13 @@ def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="Memory near which Envoy refuses new requests.",
     )
+    @click.option(
+        "--failover-socket",
+        envvar="NARU_FAILOVER_SOCKET",
+        default="",
+        metavar="PATH",
+        help="Unix socket of the `naru failover` beside this Envoy.",
+    )
     @xds_tls_options
     @functools.wraps(command)
     def with_settings(
@@ -133,6 +140,7 @@ def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ext_proc_sockets: str,
         max_heap_mib: int,
         xds_tls: TlsOptions | None,
+        failover_socket: str,
         **rest: Any,
     ) -> Any:
         if not admin_address.loopback:
@@ -146,6 +154,7 @@ def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
             node_id=node_id,
             max_heap_mib=max_heap_mib,
             xds_tls=xds_tls and _tls(xds_tls, xds_address, rest.get("data_dir")),
+            failover_socket=failover_socket,
         )
         return command(*args, settings=settings, **rest)
 

@@ -187,6 +187,25 @@ def _envoy_tls(layout: Layout, directory: Path) -> XdsTls | None:
     return tls
 
 
+def failover(layout: Layout) -> ChildSpec:
+    """What Envoy starts from while the control plane is away."""
+    process = {
+        "socket": str(layout.failover_socket),
+        "xds_address": str(layout.at["xds"].local),
+        "state_file": str(layout.data_dir / "envoy" / "envoy.lkg"),
+        "key_file": str(layout.failover_key_file),
+        "tls": _worker_tls(layout.tls),
+    }
+    return ChildSpec(
+        name="failover",
+        group="failover",
+        argv=python.command("control_plane.failover", json.dumps(process)),
+        env=python.environment() | {"NARU_DATA_DIR": str(layout.data_dir)},
+        ready=probes.unix_accepts(layout.failover_socket),
+        ready_option="--ready-fd",
+    )
+
+
 def envoy(layout: Layout, settings: UpSettings, http: httpx.AsyncClient) -> ChildSpec:
     xds, admin = layout.at["xds"].local, layout.at["envoy_admin"]
     path = layout.data_dir / "envoy" / "bootstrap.json"
@@ -201,6 +220,7 @@ def envoy(layout: Layout, settings: UpSettings, http: httpx.AsyncClient) -> Chil
             node_id=settings.node_id,
             max_heap_mib=settings.envoy_max_heap_mib,
             xds_tls=_envoy_tls(layout, path.parent),
+            failover_socket=str(layout.failover_socket),
         )
     )
     write_atomically(path, json.dumps(document, indent=2).encode())

@@ -152,7 +152,9 @@ def misuse(scene: Scene) -> None:
     assert api.post("/api/v1/apply", json=with_a_mistake).status_code == 422
     stale = scene.credential("bearer") | {"metadata": {"name": "bearer", "revision": 1}}
     scene.put(stale, 409)
-    nobody = httpx.get(f"{scene.gateway.endpoints['api']}/api/v1/status", headers={"authorization": make()})
+    nobody = httpx.get(
+        f"{scene.gateway.endpoints['api']}/api/v1/status", headers={"authorization": make()}
+    )
     scene.answers.append(("wrong token", nobody.content))
     file = scene.gateway.data_dir.parent / "given.yaml"
     file.write_text(yaml.safe_dump_all([scene.credential("cli"), scene.credential("no", x=1)]))

@@ -16,7 +16,8 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
 from control_plane import _tls as server_tls
 from control_plane.xds import Hub
-from ext_proc import _ads_grpc, _tls
+from ext_proc import ads_grpc
+from ext_proc import tls as _tls
 from ext_proc.ads import PLAN, DeltaClient
 from tests.support.machine_tls import Authority
 from tests.support.stores import until
@@ -144,7 +145,7 @@ async def test_a_worker_says_what_is_wrong(
         "missing": client(ours, ours.ca.with_name("none")),
     }[mistake]
     async with serving(shown(ours)) as (_, address):
-        running = asyncio.ensure_future(_ads_grpc.run(address, DeltaClient("w", HANDLERS), tls=tls))
+        running = asyncio.ensure_future(ads_grpc.run(address, DeltaClient("w", HANDLERS), tls=tls))
         try:
             await until(lambda: words in caplog.text)
         finally:

@@ -55,6 +55,20 @@ def test_one_endpoint_for_each_socket(sockets: tuple[str, ...]) -> None:
     assert found == [{"pipe": {"path": path}} for path in sockets]
 
 
+def test_a_failover_is_the_second_source_of_all_that_the_first_gives() -> None:
+    without = bootstrap(BootstrapSettings(ext_proc_sockets=SOCKETS))
+    document = bootstrap(BootstrapSettings(ext_proc_sockets=SOCKETS, failover_socket="/run/f.sock"))
+    assert endpoints(cluster(document, "xds_failover")) == [{"pipe": {"path": "/run/f.sock"}}]
+    services = document["dynamic_resources"]["ads_config"]["grpc_services"]
+    assert [service["envoy_grpc"]["cluster_name"] for service in services] == [
+        "xds",
+        "xds_failover",
+    ]
+    del document["layered_runtime"], services[1]
+    document["static_resources"]["clusters"].remove(cluster(document, "xds_failover"))
+    assert document == without
+
+
 def test_the_admin_page_is_on_loopback_unless_told_otherwise() -> None:
     assert BootstrapSettings().admin_host == "127.0.0.1"
 
@@ -64,6 +78,7 @@ def test_the_admin_page_is_on_loopback_unless_told_otherwise() -> None:
     [
         BootstrapSettings(ext_proc_sockets=SOCKETS),
         BootstrapSettings(xds_host="control-plane.naru.svc"),
+        BootstrapSettings(ext_proc_sockets=SOCKETS, failover_socket="/run/f.sock"),
     ],
 )
 def test_envoy_takes_it(settings: BootstrapSettings, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The files are read for each connection, so a renewed certificate is used by the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,14 @@ class TlsFiles:
     key: Path
     ca: Path
     name: str | None = None
+
+    @classmethod
+    def read(cls, given: Mapping[str, str] | None) -> TlsFiles | None:
+        """Out of JSON."""
+        if not given:
+            return None
+        cert, key, ca = (Path(given[name]) for name in ("cert", "key", "ca"))
+        return cls(cert, key, ca, given.get("name"))
 
     def credentials(self) -> grpc.ChannelCredentials:
         """Raises OSError if a file cannot be read."""
