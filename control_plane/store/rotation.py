@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE: Final = TTL + 2.0
 """Seconds in which replicas look into their sources, and one that died is forgotten."""
+_FILES: Final = 6.0
+"""Seconds in which a replica has its files sealed with the new key, and says so."""
 _POLL: Final = 0.2
 
 
@@ -179,7 +181,7 @@ class Rotation:
             KeysInUse: there is none; says what needs them.
         """
         async with self._turn:
-            keys = [key for key in await self.keys() if key.held]
+            keys = await self._without_stragglers()
             idle = tuple(key.id for key in keys if not key.needed)
             if not idle:
                 raise KeysInUse("no key can be dropped: " + "; ".join(map(_why, keys)))
@@ -188,6 +190,16 @@ class Rotation:
             await self.presence.announce()
             log.info("key-encryption keys dropped: %s", ", ".join(idle))
             return idle
+
+    async def _without_stragglers(self) -> list[KeyUse]:
+        """The keys of the source, once files that are about to be written anew are."""
+        end = asyncio.get_running_loop().time() + _FILES
+        while True:
+            keys = [key for key in await self.keys() if key.held]
+            waits = any(key.replicas and not (key.primary or key.values) for key in keys)
+            if not waits or asyncio.get_running_loop().time() > end:
+                return keys
+            await asyncio.sleep(_POLL)
 
     async def _begin(self, before: str, judged: Callable[[Build], Build]) -> str:
         """Make another key the primary; its id."""

@@ -64,11 +64,15 @@ def test_the_command_rotates_lists_and_drops(process: ControlPlaneProcess) -> No
             assert put.status_code == 201, put.text
         said = naru("rotate")
         assert "Done: 250 values" in said
-        (old_line,) = [line for line in naru("list").splitlines() if "not needed" in line]
+        (old_line,) = [line for line in naru("list").splitlines()[1:] if "primary" not in line]
         old = old_line.split()[0]
         assert naru("prune") == f"Dropped: {old}.\n"
         assert old not in naru("list")
         assert OLD not in (process.directory / "kek").read_text()
+        assert (process.directory / "control_plane.lkg").read_bytes()[:16] not in (
+            b"",
+            old.encode(),
+        )
         refused = http.post("/api/v1/keys/prune")
         assert (refused.status_code, refused.json()["error"]["code"]) == (409, "keys_in_use")
         process.stop()

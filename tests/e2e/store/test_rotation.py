@@ -193,24 +193,25 @@ async def test_keys_from_variables_are_handed_round_by_their_owner(
 
 
 async def test_a_key_is_dropped_only_when_nothing_needs_it(
-    shared_etcd: EtcdProcess, prefix: str, path: Path
+    shared_etcd: EtcdProcess, prefix: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(rotation, "_FILES", 0.2)
     files: list[str] = []
     keyring = Keyring(KekFile(path))
     async with Store([shared_etcd.endpoint], keyring, prefix) as store:
         await store.reflector.wait_for(0, 10)
-        rotation = Rotation(store, keyring, lambda ids: [kek for kek in ids if kek in files])
+        turning = Rotation(store, keyring, lambda ids: [kek for kek in ids if kek in files])
         await put(store, credential("a", "s"))
         with pytest.raises(KeysInUse, match="the one that seals"):
-            await rotation.prune()
+            await turning.prune()
         files.append(OLD.id)
-        progress = await rotation.rotate()
+        progress = await turning.rotate()
         with pytest.raises(KeysInUse, match=f"{OLD.id} seals 0 values in etcd, and files of"):
-            await rotation.prune()
+            await turning.prune()
         files.clear()
-        assert [key.needed for key in await rotation.keys()] == [True, False]
-        assert await rotation.prune() == (OLD.id,)
-        assert [key.id for key in await rotation.keys()] == [progress.primary]
+        assert [key.needed for key in await turning.keys()] == [True, False]
+        assert await turning.prune() == (OLD.id,)
+        assert [key.id for key in await turning.keys()] == [progress.primary]
         assert [kek.id for kek in KekFile(path).load()] == [progress.primary]
 
 
