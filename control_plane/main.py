@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -28,6 +29,7 @@ from fastapi import FastAPI
 from control_plane._expiry import Reminder
 from control_plane._local import seen_from_here
 from control_plane._loop import CompileLoop
+from control_plane._nodes import Nodes
 from control_plane._tls import TlsError, TlsFiles, server_credentials
 from control_plane.api import (
     AdminToken,
@@ -39,6 +41,7 @@ from control_plane.api import (
 )
 from control_plane.compile import Compiler
 from control_plane.isolate import EnvoyValidator, Isolation, Warden
+from control_plane.redact import redacted
 from control_plane.settings import Address, Settings, SettingsError
 from control_plane.store import (
     PREFIX,
@@ -124,7 +127,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     keyring = _keyring(settings)
     state_token = _token(settings)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    metrics, hub = Metrics(), Hub(examined=True)
+    metrics, hub = Metrics(), Hub(examined=True, replica=secrets.token_hex(4))
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
         api = Address(*listening.getsockname()[:2])
@@ -138,7 +141,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             lambda: Compiler(settings.gateway), hub, metrics.compiled, isolation
         )
         warden = Warden(hub, isolation, compilation, lambda: store.snapshot)
+        nodes = Nodes(hub, store.nodes(), lambda text: _redacted(text, store))
         for name, work in (
+            ("the nodes' reports", nodes.run()),
             ("the compile loop", compilation.run(store.reflector.subscribe())),
             ("the isolation of what nodes refuse", warden.run()),
             ("the keys of this replica", rotation.run()),
@@ -238,6 +243,10 @@ def _token(settings: Settings) -> AdminToken:
 def _validator(settings: Settings) -> EnvoyValidator | None:
     binary = settings.envoy
     return None if binary is None else EnvoyValidator(binary, settings.gateway)
+
+
+def _redacted(text: str, store: Store) -> str:
+    return redacted(text, store.snapshot.resources.values())
 
 
 def _open(settings: Settings, keyring: Keyring) -> Store:

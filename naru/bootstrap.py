@@ -18,6 +18,7 @@ from naru._xds_tls import XdsTls, with_tls
 
 _PLACE = re.compile(r"\$\{([A-Z_]+)\}")
 _REPEATED = "EXT_PROC_SOCKET"
+_BESIDE = "EXT_PROC_ID"
 DEFAULT_MAX_HEAP_MIB = 2048
 
 Values = Mapping[str, str | int]
@@ -27,7 +28,8 @@ Values = Mapping[str, str | int]
 class BootstrapSettings:
     """Who this Envoy is, and whom it talks to.
 
-    `xds_host` may be a name; `ext_proc_sockets` are absolute paths of Unix sockets of this machine;
+    `xds_host` may be a name; `ext_proc_sockets` are absolute paths of Unix sockets of this machine,
+    `ext_proc_ids` the node ids of the workers behind them (`ext-proc-0` and so on, if not given);
     `max_heap_mib` is the memory near which Envoy refuses new requests; without `xds_tls` it talks
     to the control plane in plain text; `failover_socket` is where a `naru failover` listens, if
     there is one.
@@ -43,6 +45,7 @@ class BootstrapSettings:
     max_heap_mib: int = DEFAULT_MAX_HEAP_MIB
     xds_tls: XdsTls | None = None
     failover_socket: str = ""
+    ext_proc_ids: Sequence[str] = ()
 
 
 def bootstrap(settings: BootstrapSettings, template: str | None = None) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def bootstrap(settings: BootstrapSettings, template: str | None = None) -> dict[
     document = yaml.safe_load(read_template() if template is None else template)
     if settings.failover_socket:
         document = _add(document, yaml.safe_load(read_template("failover.yaml")))
-    filled = _fill(document, _values(settings), tuple(settings.ext_proc_sockets))
+    filled = _fill(document, _values(settings), _workers(settings))
     if not isinstance(filled, dict):
         raise ValueError("the bootstrap template is not a mapping")
     return filled if settings.xds_tls is None else with_tls(filled, settings.xds_tls)
@@ -82,19 +85,27 @@ def _add(node: Any, more: Any) -> Any:
     return [*node, *more] if isinstance(node, list) else more
 
 
-def _fill(node: Any, values: Values, sockets: Sequence[str]) -> Any:
+def _workers(settings: BootstrapSettings) -> tuple[Values, ...]:
+    """What is different for each worker."""
+    sockets, ids = settings.ext_proc_sockets, settings.ext_proc_ids
+    named = ids or [f"ext-proc-{index}" for index in range(len(sockets))]
+    each = zip(sockets, named, strict=True)
+    return tuple({_REPEATED: path, _BESIDE: name} for path, name in each)
+
+
+def _fill(node: Any, values: Values, workers: Sequence[Values]) -> Any:
     if isinstance(node, dict):
-        return {key: _fill(value, values, sockets) for key, value in node.items()}
+        return {key: _fill(value, values, workers) for key, value in node.items()}
     if isinstance(node, list):
-        return [filled for item in node for filled in _fill_item(item, values, sockets)]
+        return [filled for item in node for filled in _fill_item(item, values, workers)]
     return _fill_scalar(node, values) if isinstance(node, str) else node
 
 
-def _fill_item(item: Any, values: Values, sockets: Sequence[str]) -> list[Any]:
-    """One list item; the innermost one that names the socket, once for each socket."""
+def _fill_item(item: Any, values: Values, workers: Sequence[Values]) -> list[Any]:
+    """One list item; the innermost one that names the socket, once for each worker."""
     if not _is_innermost(item):
-        return [_fill(item, values, sockets)]
-    return [_fill(item, {**values, _REPEATED: path}, sockets) for path in sockets]
+        return [_fill(item, values, workers)]
+    return [_fill(item, {**values, **worker}, workers) for worker in workers]
 
 
 def _is_innermost(item: Any) -> bool:

@@ -142,6 +142,9 @@ def _node(node: NodeStatus, snapshot: Snapshot) -> dict[str, Any]:
         "cluster": node.cluster,
         "user_agent": node.user_agent,
         "connected": node.connected,
+        "control_plane": node.replica,
+        "silent": node.silent,
+        "as_last_seen": node.old,
         "applied_revision": node.applied_revision,
         "types": types,
     }

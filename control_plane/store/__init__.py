@@ -7,6 +7,7 @@ from control_plane.store import versions
 from control_plane.store._access import EtcdAccess
 from control_plane.store._layout import PREFIX
 from control_plane.store._lkg import Kept, LastKnownGood
+from control_plane.store._nodes import NodeKeys
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import (
     Conflict,
@@ -63,6 +64,7 @@ __all__ = [
     "KeysNotOurs",
     "LastKnownGood",
     "Limits",
+    "NodeKeys",
     "OutcomeUnknown",
     "Progress",
     "Reflector",

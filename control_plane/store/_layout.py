@@ -5,17 +5,21 @@
 {prefix}/records/{family}/{name}     a document of the product's own, see `Snapshot.records`
 {prefix}-audit/{milliseconds}-{id}   one write, by whom and why; never followed
 {prefix}-replicas/{id}               a control plane that runs (leased), see `presence.py`
+{prefix}-nodes/{node id}             where a node stands, under a lease; followed by itself
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from control_plane.resources import Key
 
 PREFIX: Final = "/naru/v1"
+_LONGEST_ID: Final = 256
 _RECORD: Final = re.compile(r"[a-z]+(/[a-z0-9][a-z0-9._-]*){1,2}", re.ASCII)
 
 
@@ -79,6 +83,19 @@ class Layout:
     def records(self) -> bytes:
         """What the keys of all records begin with."""
         return f"{self.prefix}/records/".encode()
+
+    @property
+    def nodes(self) -> tuple[bytes, bytes]:
+        """The range of the nodes' keys; it lies outside of the other."""
+        return f"{self.prefix}-nodes/".encode(), f"{self.prefix}-nodes0".encode()
+
+    def node(self, name: str) -> bytes:
+        """The key of a node. Its id may hold anything, and be of any length."""
+        escaped = quote(name, safe="", errors="surrogatepass")
+        if len(escaped) > _LONGEST_ID:
+            digest = hashlib.blake2b(escaped.encode(), digest_size=16).hexdigest()
+            escaped = f"{escaped[:_LONGEST_ID]}~{digest}"
+        return self.nodes[0] + escaped.encode()
 
     def audit_range(self, since: int, until: int, after: str | None) -> tuple[bytes, bytes]:
         """The range of the entries of [since, until) in milliseconds, after the one named."""

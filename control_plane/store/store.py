@@ -24,6 +24,7 @@ from control_plane.store._client import EtcdClient, Outcome
 from control_plane.store._deadline import Deadline
 from control_plane.store._layout import PREFIX, Layout
 from control_plane.store._lkg import Kept, LastKnownGood
+from control_plane.store._nodes import NodeKeys
 from control_plane.store._records import Record
 from control_plane.store._sealed import Batch, Listing
 from control_plane.store.codec import Codec, Rewrap, SealerLike
@@ -107,6 +108,10 @@ class Store:
     def snapshot(self) -> Snapshot:
         """The reflector's newest."""
         return self.reflector.snapshot
+
+    def nodes(self) -> NodeKeys:
+        """The nodes' keys, which are no part of the snapshot."""
+        return NodeKeys(self._client, self._layout, most=self._limits.max_operations)
 
     async def start(self) -> None:
         """Starts to follow etcd; does not wait for it."""

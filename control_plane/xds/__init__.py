@@ -6,7 +6,8 @@ Deliberately not here: what the resources mean (`control_plane/compile`).
 from control_plane.xds.errors import BadRequest, XdsError
 from control_plane.xds.gate import Gate
 from control_plane.xds.hub import Hub
-from control_plane.xds.ledger import Ledger, NodeRevision, NodeStatus, RevisionStatus, TypeStatus
+from control_plane.xds.ledger import Ledger, NodeRevision, NodeStatus, RevisionStatus
+from control_plane.xds.report import Report, TypeStatus
 from control_plane.xds.server import SERVER_OPTIONS
 from control_plane.xds.switch import Refusal
 
@@ -19,6 +20,7 @@ __all__ = [
     "NodeRevision",
     "NodeStatus",
     "Refusal",
+    "Report",
     "RevisionStatus",
     "TypeStatus",
     "XdsError",

@@ -67,7 +67,9 @@ class Subscription(ABC):
     """What the client asks for, what it has, and what it still has to be told.
 
     `has` maps a name to the version last sent. `due` are names whose content must be sent, `gone`
-    names that the client has, or asked for, and that do not exist.
+    names that the client has, or asked for, and that do not exist. `inherited` are names that it
+    has brought along and that have not been served since: another control plane may serve them
+    still, and somebody use them, so they are not taken away at once.
     """
 
     def __init__(self, type_url: str) -> None:
@@ -77,6 +79,7 @@ class Subscription(ABC):
         self.has: dict[str, str] = {}
         self.due: set[str] = set()
         self.gone: set[str] = set()
+        self.inherited: set[str] = set()
         self.sent: Sent | None = None
         self.version = ""  # last acknowledged
         self.error = ""  # of the last answer
@@ -103,6 +106,11 @@ class Subscription(ABC):
     def appear(self, table: Table) -> None:
         """The type is served for the first time; the client may have kept names of earlier days."""
         self.touch(table.resources.keys() | self.has.keys(), table)
+
+    def inherit(self, names: Iterable[str], table: Table | None) -> None:
+        """The client has brought these along from an earlier stream."""
+        served = table.resources if table is not None else {}
+        self.inherited = {name for name in names if name in self.has and name not in served}
 
     def repeat(self, names: Iterable[str], table: Table) -> None:
         """The client needs these once more, as far as it asks for them: what names them changed."""
@@ -166,6 +174,7 @@ class Subscription(ABC):
                 self.gone.add(name)
             return
         self.gone.discard(name)
+        self.inherited.discard(name)
         if self.has.get(name) != resource.version:
             self.due.add(name)
 
@@ -179,6 +188,7 @@ class Subscription(ABC):
             self.has.pop(name, None)
             self.due.discard(name)
             self.gone.discard(name)
+            self.inherited.discard(name)
 
     def _add_names(self, names: Iterable[str]) -> None:
         self.names.update(names)

@@ -215,6 +215,7 @@ def envoy(layout: Layout, settings: UpSettings, http: httpx.AsyncClient) -> Chil
             xds_host=xds.host,
             xds_port=xds.port,
             ext_proc_sockets=tuple(map(str, layout.sockets)),
+            ext_proc_ids=tuple(layout.worker_ids),
             admin_host=admin.host,
             admin_port=admin.port,
             node_id=settings.node_id,

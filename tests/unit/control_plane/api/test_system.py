@@ -172,6 +172,9 @@ async def test_status(api: Api) -> None:
                 "cluster": "naru",
                 "user_agent": "envoy/1.40",
                 "connected": True,
+                "control_plane": "",
+                "silent": False,
+                "as_last_seen": False,
                 "applied_revision": 1,
                 "types": {"Cluster": {"version": "v1", "pending": True, "error": "bad cluster"}},
             }
