@@ -14,9 +14,11 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -24,9 +26,11 @@ import grpc.aio
 import uvicorn
 from fastapi import FastAPI
 
+from control_plane._expiry import Reminder
 from control_plane._local import seen_from_here
 from control_plane._loop import CompileLoop
 from control_plane._nodes import Nodes
+from control_plane._tls import TlsError, TlsFiles, server_credentials
 from control_plane.api import (
     AdminToken,
     Metrics,
@@ -42,12 +46,13 @@ from control_plane.settings import Address, Settings, SettingsError
 from control_plane.store import (
     PREFIX,
     KekError,
+    KekFile,
+    KeksFromText,
+    Keyring,
     LastKnownGood,
     Limits,
-    Sealer,
+    Rotation,
     Store,
-    kek_from_base64,
-    kek_from_file,
 )
 from control_plane.xds import SERVER_OPTIONS, Gate, Hub
 
@@ -119,15 +124,18 @@ async def _either(stop: asyncio.Event, failed: asyncio.Future[None]) -> None:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """Start every part; at the end, stop them in the order that the module tells."""
-    sealer = _sealer(settings)
+    keyring = _keyring(settings)
     state_token = _token(settings)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     metrics, hub = Metrics(), Hub(examined=True, replica=secrets.token_hex(4))
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
         api = Address(*listening.getsockname()[:2])
-        server, xds = _ads(hub, settings.xds, lambda: compilation.live is not None)
-        store = await stack.enter_async_context(_open(settings, sealer))
+        server, xds = _ads(
+            hub, settings.xds, settings.xds_tls, lambda: compilation.live is not None
+        )
+        store = await stack.enter_async_context(_open(settings, keyring))
+        rotation = Rotation(store, keyring, partial(_named_in_files, settings.data_dir))
         isolation = Isolation(store.codec, store.commit, _validator(settings))
         compilation = CompileLoop(
             lambda: Compiler(settings.gateway), hub, metrics.compiled, isolation
@@ -138,6 +146,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             ("the nodes' reports", nodes.run()),
             ("the compile loop", compilation.run(store.reflector.subscribe())),
             ("the isolation of what nodes refuse", warden.run()),
+            ("the keys of this replica", rotation.run()),
+            ("the reminder of credentials", Reminder().run(lambda: store.snapshot.resources)),
         ):
             stack.push_async_callback(_ended, _watched(work, failed, name))
         await server.start()
@@ -152,6 +162,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 metrics,
                 settings.limits,
                 seen_from_here(settings.addresses, (api, xds)),
+                keys=rotation,
             )
         )
         web = _Web(_web_config(app, settings))
@@ -201,12 +212,25 @@ def _stopping(stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(each)
 
 
-def _sealer(settings: Settings) -> Sealer:
+def _keyring(settings: Settings) -> Keyring:
     try:
-        kek = kek_from_base64(settings.kek) if settings.kek else kek_from_file(settings.kek_file)
+        return Keyring(KeksFromText(settings.kek) if settings.kek else KekFile(settings.kek_file))
     except KekError as error:
         raise StartError(str(error)) from error
-    return Sealer(kek)
+
+
+def _named_in_files(directory: Path, ids: Collection[str]) -> list[str]:
+    """The keys that the snapshots in a directory are sealed with: each begins by naming its own."""
+    heads = [head for path in directory.glob("*.lkg") if (head := _head(path))]
+    return [kek for kek in ids if any(kek.encode() in head for head in heads)]
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(4096)
+    except OSError:
+        return b""
 
 
 def _token(settings: Settings) -> AdminToken:
@@ -225,17 +249,18 @@ def _redacted(text: str, store: Store) -> str:
     return redacted(text, store.snapshot.resources.values())
 
 
-def _open(settings: Settings, sealer: Sealer) -> Store:
+def _open(settings: Settings, keyring: Keyring) -> Store:
     etcd = settings.etcd
     limits = Limits(max_operations=etcd.max_operations, max_bytes=etcd.max_bytes)
-    kept = LastKnownGood(settings.data_dir / "control_plane.lkg", PREFIX, sealer.derive)
+    kept = LastKnownGood(settings.data_dir / "control_plane.lkg", PREFIX, keyring.derive)
     return Store(
         etcd.endpoints,
-        sealer,
+        keyring,
         PREFIX,
         limits=limits,
         last_known_good=kept,
         patience=etcd.patience,
+        access=etcd.access,
     )
 
 
@@ -256,12 +281,17 @@ def _listening(address: Address) -> Iterator[socket.socket]:
 
 
 def _ads(
-    hub: Hub, address: Address, is_open: Callable[[], bool]
+    hub: Hub, address: Address, tls: TlsFiles | None, is_open: Callable[[], bool]
 ) -> tuple[grpc.aio.Server, Address]:
     server = grpc.aio.server(options=_OPTIONS, interceptors=(Gate(is_open),))
     hub.register(server)
     try:
-        port = server.add_insecure_port(str(address))
+        if tls is None:
+            port = server.add_insecure_port(str(address))
+        else:
+            port = server.add_secure_port(str(address), server_credentials(tls))
+    except TlsError as error:
+        raise StartError(f"NARU_XDS_TLS_*: {error}") from error
     except RuntimeError as error:
         raise StartError(
             f"NARU_XDS_ADDRESS: cannot listen on {address}: end what uses it, or set another "

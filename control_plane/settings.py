@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
+from control_plane._tls import TlsFiles
 from control_plane.compile import GatewaySettings
 from control_plane.resources._hosts import canonical
 from control_plane.resources.addresses import AddressPolicy, Place, parse_rule
+from control_plane.store import EtcdAccess
 
 T = TypeVar("T")
 MIB: Final = 1024 * 1024
@@ -40,6 +44,7 @@ class Address(NamedTuple):
 
 _API: Final = Address("127.0.0.1", 10001)
 _XDS: Final = Address("127.0.0.1", 10002)
+_XDS_TLS: Final = ("NARU_XDS_TLS_CERT", "NARU_XDS_TLS_KEY", "NARU_XDS_TLS_CLIENT_CA")
 _ADMIN: Final = Address("127.0.0.1", 10003)
 
 
@@ -65,6 +70,7 @@ class EtcdSettings:
     Attributes:
         endpoints: each `host:port`.
         max_operations: what the cluster was started with as `--max-txn-ops`.
+        access: TLS and the user, if it has them.
         max_bytes: what it was started with as `--max-request-bytes`.
         patience: seconds that it gets at start, before what was read last is served.
     """
@@ -72,6 +78,7 @@ class EtcdSettings:
     endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
     max_operations: int = 10_240
     max_bytes: int = 32 * MIB
+    access: EtcdAccess = field(default_factory=EtcdAccess)
     patience: float = 3.0
 
 
@@ -81,6 +88,7 @@ class Settings:
 
     Attributes:
         kek: the key-encryption key in base64; wins over `kek_file`.
+        xds_tls: what the xDS port shows and wants; None: plain text, which only loopback may be.
         drain: seconds that calls under way get when the process stops.
         envoy: an Envoy to ask offline who is at fault, where a node refuses and names nobody.
     """
@@ -96,6 +104,7 @@ class Settings:
     limits: ApiLimits = field(default_factory=ApiLimits)
     drain: float = 5.0
     envoy: Path | None = None
+    xds_tls: TlsFiles | None = None
 
     @property
     def addresses(self) -> AddressPolicy:
@@ -122,7 +131,14 @@ class Settings:
             limits=_limits(read),
             drain=read.get("NARU_DRAIN_SECONDS", _seconds, 5.0),
             envoy=read.get("NARU_ENVOY_BINARY", _program, None),
+            xds_tls=_xds_tls(read),
         )
+        if settings.xds_tls is None and not _is_loopback(settings.xds.host):
+            read.refuse(
+                f"NARU_XDS_ADDRESS: {settings.xds} is not loopback, and xDS carries secrets: set "
+                f"{', '.join(_XDS_TLS)} (clients then need a certificate of that CA), or listen on "
+                "loopback"
+            )
         read.finish()
         return settings
 
@@ -144,9 +160,32 @@ class _Reader:
             self._problems.append(f"{name}: {error}")
             return default
 
+    def refuse(self, problem: str) -> None:
+        self._problems.append(problem)
+
     def finish(self) -> None:
         if self._problems:
             raise SettingsError(tuple(self._problems))
+
+
+def _xds_tls(read: _Reader) -> TlsFiles | None:
+    files = [read.get(name, _path, None) for name in _XDS_TLS]
+    cert, key, ca = files
+    if cert is not None and key is not None and ca is not None:
+        return TlsFiles(cert, key, ca)
+    for name, path in zip(_XDS_TLS, files, strict=True):
+        if path is None and any(files):
+            read.refuse(f"{name}: is not set; mTLS needs all of {', '.join(_XDS_TLS)}")
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it; a name is what it resolves to, if it does."""
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+        return bool(found) and all(ipaddress.ip_address(ip).is_loopback for ip in found)
+    except (OSError, ValueError):
+        return host == "localhost"
 
 
 def _gateway(
@@ -172,12 +211,38 @@ def _gateway(
 
 def _etcd(read: _Reader) -> EtcdSettings:
     default = EtcdSettings()
+    endpoints = read.get("NARU_ETCD_ENDPOINTS", _endpoints, default.endpoints)
     return EtcdSettings(
-        endpoints=read.get("NARU_ETCD_ENDPOINTS", _endpoints, default.endpoints),
+        endpoints=endpoints,
+        access=_etcd_access(read, endpoints),
         max_operations=read.get("NARU_ETCD_MAX_TXN_OPS", _count(2), default.max_operations),
         max_bytes=read.get("NARU_ETCD_MAX_REQUEST_BYTES", _count(65_536), default.max_bytes),
         patience=read.get("NARU_ETCD_PATIENCE_SECONDS", _seconds, default.patience),
     )
+
+
+def _etcd_access(read: _Reader, endpoints: tuple[str, ...]) -> EtcdAccess:
+    names = ("CA", "CERT", "KEY", "PASSWORD_FILE")
+    ca, cert, key, password = (read.get(f"NARU_ETCD_{name}", _path, None) for name in names)
+    user = read.get("NARU_ETCD_USER", str, None)
+    secure = any(endpoint.startswith("https://") for endpoint in endpoints)
+    tls = secure or ca is not None or cert is not None
+    if (cert is None) != (key is None):
+        read.refuse("NARU_ETCD_CERT and NARU_ETCD_KEY need each other")
+    if (user is None) != (password is None):
+        read.refuse("NARU_ETCD_USER and NARU_ETCD_PASSWORD_FILE need each other")
+    if tls and any(endpoint.startswith("http://") for endpoint in endpoints):
+        read.refuse("NARU_ETCD_ENDPOINTS: with TLS no endpoint begins with http://")
+    if user is not None and not tls and not all(map(_is_local, endpoints)):
+        read.refuse(
+            "NARU_ETCD_USER: its password would be sent in plain text: set NARU_ETCD_CA, and "
+            "https:// in NARU_ETCD_ENDPOINTS"
+        )
+    return EtcdAccess(tls, ca, cert, key, user, password)
+
+
+def _is_local(endpoint: str) -> bool:
+    return _is_loopback(endpoint.removeprefix("http://").rpartition(":")[0].strip("[]"))
 
 
 def _limits(read: _Reader) -> ApiLimits:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from ext_proc.tls import TlsFiles
 from ext_proc.worker import WorkerSettings, run_worker
 
 _PATHS: Final = ("socket", "state_dir", "state_key_file")
@@ -43,6 +44,7 @@ def read_settings(text: str) -> WorkerSettings:
     """`WorkerSettings` out of JSON; what is left out has its default."""
     values: dict[str, Any] = json.loads(text)
     values |= {name: Path(values[name]) for name in _PATHS if values.get(name)}
+    values["tls"] = TlsFiles.read(values.get("tls"))
     return WorkerSettings(**values)
 
 

@@ -15,6 +15,9 @@ import grpc
 from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceStub
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
+from ext_proc.tls import TlsFiles, why
+from ext_proc.tls import channel as open_channel
+
 log = logging.getLogger(__name__)
 
 FIRST_DELAY: Final = 0.05
@@ -46,6 +49,7 @@ async def run(
     on_end: Callable[[], None] = lambda: None,
     fallback: Callable[[], Awaitable[None]] | None = None,
     silence: float = 5.0,
+    tls: TlsFiles | None = None,
 ) -> None:
     """Keep `client` connected to `address` until cancelled.
 
@@ -57,7 +61,7 @@ async def run(
     delay = FIRST_DELAY
     while True:
         patience = None if fallback is None else silence
-        answered = await _connect(address, client, on_response, patience)
+        answered = await _connect(address, client, on_response, patience, tls)
         on_end()
         _insist_on_cancellation()
         if fallback is not None and not answered:
@@ -76,7 +80,11 @@ def _insist_on_cancellation() -> None:
 
 
 async def _connect(
-    address: str, client: Client, on_response: Callable[[], None], patience: float | None
+    address: str,
+    client: Client,
+    on_response: Callable[[], None],
+    patience: float | None,
+    tls: TlsFiles | None,
 ) -> bool:
     """One connection, to its end; whether the control plane answered at all.
 
@@ -86,7 +94,7 @@ async def _connect(
     try:
         async with (
             asyncio.timeout(patience) as first_word,
-            grpc.aio.insecure_channel(address, options=_OPTIONS) as channel,
+            open_channel(address, _OPTIONS, tls) as channel,
         ):
             call = AggregatedDiscoveryServiceStub(channel).DeltaAggregatedResources()
             for request in client.connected():
@@ -101,9 +109,12 @@ async def _connect(
                 on_response()
             log.info("the control plane ended the stream")
     except grpc.aio.AioRpcError as error:
-        log.warning("no control plane at %s: %s", address, error.code().name)
+        hint = why(error.details() or "") if tls else ""
+        log.warning("no control plane at %s: %s%s", address, error.code().name, hint)
     except TimeoutError:
         log.warning("the control plane at %s says nothing", address)
+    except OSError as error:
+        log.error("a file for TLS cannot be read: %s", error)
     except asyncio.InvalidStateError:  # written to a call that had just ended
         log.warning("the control plane ended the stream")
     return answered

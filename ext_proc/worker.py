@@ -18,6 +18,7 @@ from ext_proc.errors import SnapshotRefused
 from ext_proc.plans import PlanTable
 from ext_proc.sealed import Keeper, read_key
 from ext_proc.stream import RequestStream
+from ext_proc.tls import TlsFiles
 from ext_proc.transport import TRANSPORTS, adopt
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class WorkerSettings:
         transport: a name from `ext_proc.transport.TRANSPORTS`.
         state_dir: where the worker keeps what it knew last, sealed with the key in
             `state_key_file` (32 bytes in base64), to start from while the control plane is away.
+        tls: what to show to the control plane, and what to ask of it; None: plain text.
         patience: seconds to wait for the first plans before the socket opens without them; until
             they come, every request is answered with 503 `plan_unavailable`.
         grace: seconds that open streams get to finish after SIGTERM.
@@ -51,6 +53,7 @@ class WorkerSettings:
     listener: int | None = None
     state_dir: Path | None = None
     state_key_file: Path | None = None
+    tls: TlsFiles | None = None
     patience: float = 5.0
     grace: float = 10.0
 
@@ -113,6 +116,7 @@ class _Source:
 
     def __init__(self, settings: WorkerSettings, holder: Holder) -> None:
         self._address = settings.xds_address
+        self._tls = settings.tls
         self._snapshot = _open_snapshot(settings)
         self._silence = settings.patience / 2
         # secrets first, so that a plan does not arrive before the secret that it names
@@ -132,6 +136,7 @@ class _Source:
             on_response=self._on_response,
             fallback=self._restore if self._snapshot else None,
             silence=self._silence,
+            tls=self._tls,
         )
 
     async def complete(self) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from naru._xds_tls import XdsTls, with_tls
+
 _PLACE = re.compile(r"\$\{([A-Z_]+)\}")
 _REPEATED = "EXT_PROC_SOCKET"
 _BESIDE = "EXT_PROC_ID"
@@ -28,8 +30,9 @@ class BootstrapSettings:
 
     `xds_host` may be a name; `ext_proc_sockets` are absolute paths of Unix sockets of this machine,
     `ext_proc_ids` the node ids of the workers behind them (`ext-proc-0` and so on, if not given);
-    `max_heap_mib` is the memory near which Envoy refuses new requests; `failover_socket` is where a
-    `naru failover` listens, if there is one.
+    `max_heap_mib` is the memory near which Envoy refuses new requests; without `xds_tls` it talks
+    to the control plane in plain text; `failover_socket` is where a `naru failover` listens, if
+    there is one.
     """
 
     xds_host: str = "127.0.0.1"
@@ -40,6 +43,7 @@ class BootstrapSettings:
     node_id: str = "gateway"
     node_cluster: str = "gateway"
     max_heap_mib: int = DEFAULT_MAX_HEAP_MIB
+    xds_tls: XdsTls | None = None
     failover_socket: str = ""
     ext_proc_ids: Sequence[str] = ()
 
@@ -52,7 +56,7 @@ def bootstrap(settings: BootstrapSettings, template: str | None = None) -> dict[
     filled = _fill(document, _values(settings), _workers(settings))
     if not isinstance(filled, dict):
         raise ValueError("the bootstrap template is not a mapping")
-    return filled
+    return filled if settings.xds_tls is None else with_tls(filled, settings.xds_tls)
 
 
 def read_template(name: str = "bootstrap.yaml") -> str:

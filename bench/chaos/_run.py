@@ -18,7 +18,7 @@ from bench.chaos._echo import Echo, echoing
 from bench.chaos._edits import Writer
 from bench.chaos._fleet import NODES, Fleet, fleet
 from control_plane.compile import Compiler, GatewaySettings
-from control_plane.store import Sealer, Snapshot, Store, kek_from_file
+from control_plane.store import KekFile, Keyring, Snapshot, Store
 from tests.support.gateway import wait_for
 
 PEACE: Final = 60.0
@@ -142,7 +142,7 @@ def _names(api: httpx.Client, plural: str) -> set[str]:
 async def _differences(made: Fleet) -> list[str]:
     """What the Envoys have, by their own word, against what is in etcd, compiled afresh."""
     etcd = made.up.endpoints["etcd"].removeprefix("http://")
-    async with Store([etcd], Sealer(kek_from_file(made.up.data_dir / "kek"))) as store:
+    async with Store([etcd], Keyring(KekFile(made.up.data_dir / "kek"))) as store:
         snapshot: Snapshot = await store.reflector.wait_for(1, 10)
     host, _, port = made.up.endpoints["gateway"].removeprefix("http://").rpartition(":")
     settings = GatewaySettings(host=host, port=int(port))

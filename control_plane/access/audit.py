@@ -23,7 +23,7 @@ from control_plane.resources import KINDS
 from control_plane.store import Changes, Snapshot, StoredRecord
 
 HEAD: Final = "audit/head"
-_FAMILIES: Final = {"tokens": "Token"}
+_FAMILIES: Final = {"tokens": "Token", "keys": "Key"}
 """Records that people write; others only go with what they write."""
 _NONE: Final = "0" * 64
 """What the first entry names as its predecessor."""

@@ -20,6 +20,7 @@ from fastapi.routing import APIRoute
 
 from control_plane import access
 from control_plane.access import Act, Area, Caller, Verb
+from control_plane.api import _versions
 from control_plane.api._discretion import Discretion
 from control_plane.api.errors import Forbidden, NotFound, Unauthorized
 from control_plane.api.state import State
@@ -122,6 +123,8 @@ def guarded(
         except ResourceError as error:
             raise who.told(snapshot, own).error(error) from None
         _refuse(_of_result(caller, changes))
+        if state.keys is not None:
+            changes = _versions.recorded(snapshot, changes, state.keys.sealing, caller.name)
         return access.written(snapshot, changes, who.act(message), time.time())
 
     return judged

@@ -10,7 +10,17 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from control_plane.api import _access, _openapi, apply, audit, resources, system, tokens
+from control_plane.api import (
+    _access,
+    _openapi,
+    apply,
+    audit,
+    keys,
+    resources,
+    system,
+    tokens,
+    versions,
+)
 from control_plane.api._answers import error_answer
 from control_plane.api._discretion import Discretion
 from control_plane.api._edge import Edge
@@ -43,7 +53,7 @@ def create_app(state: State) -> FastAPI:
     # `status`, `tokens` and the like are words in the place of a kind, so they come first.
     for router in (system.probes(state), system.docs(app), system.router(state)):
         app.include_router(router)
-    for part in (apply, tokens, audit, resources):
+    for part in (apply, tokens, audit, keys, versions, resources):
         app.include_router(part.router(state))
     _openapi.describe(app)
     return app

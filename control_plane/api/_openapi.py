@@ -218,6 +218,23 @@ AUDIT: Final = {
 }
 VERIFICATION: Final = {200: _answer("What was found.", "VerificationShape"), **_errors(503)}
 
+KEYS: Final = {200: {"description": "Ids, never a key."}, **_errors(409, 503)}
+ROTATE: Final = {
+    200: {"description": "Every secret is sealed with the primary key."},
+    202: {"description": "Some are not yet: ask again, with `to` as answered."},
+    **_errors(409, 503),
+}
+
+VERSIONS: Final = {
+    200: {"description": "Newest first: number, created, by, source, present, kept."},
+    **_errors(404),
+}
+ROLLBACK: Final = {
+    200: _answer("As it is now; with `?wait` it has a `status`.", "Resource"),
+    202: _answer(_LATER, "Resource"),
+    **_errors(404, 409, 422, 503),
+}
+
 
 def body(
     media_types: Iterable[str], *, many: bool = False, model: str = "Resource"

@@ -55,7 +55,7 @@ def _write_options(
     why = _message(request, message)
     if dry_run and wait is not None:
         raise BadRequest("dry_run writes nothing, so there is nothing to wait for; leave one out")
-    return WriteOptions(dry_run, None if wait is None else _seconds(wait), why)
+    return WriteOptions(dry_run, None if wait is None else seconds(wait), why)
 
 
 def _kind(
@@ -96,6 +96,11 @@ async def message_only(
     return _message(request, message)
 
 
+def message_of(request: Request) -> str | None:
+    """For writes with options of their own, which name `message` among them."""
+    return _message(request, request.query_params.get("message"))
+
+
 def _message(request: Request, parameter: str | None) -> str | None:
     """Why a write is made: the parameter, or the header in UTF-8; one line."""
     text, field = parameter, "query.message"
@@ -117,7 +122,8 @@ def _header(request: Request, name: str) -> str | None:
     return ", ".join(values) if values else None
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """The value of `?wait`; raises BadRequest."""
     match = _WAIT.fullmatch(text)
     seconds = float(match[1]) * _UNITS[match[2]] if match else -1.0
     if not 0 <= seconds <= MOST_WAIT:

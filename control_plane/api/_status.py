@@ -6,12 +6,13 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from control_plane import redact
+from control_plane import _expiry, redact
 from control_plane.api import _aside
 from control_plane.api._answers import problem_json
 from control_plane.api._difference import short
 from control_plane.api.state import State
 from control_plane.resources import Problem
+from control_plane.resources._moment import show
 from control_plane.store import Snapshot
 from control_plane.xds import NodeStatus, RevisionStatus
 
@@ -36,6 +37,7 @@ def revision_status(state: State, status: RevisionStatus) -> dict[str, Any]:
 
 def system_status(state: State) -> dict[str, Any]:
     """Everything at a glance: revisions, what cannot be read or compiled, and every node."""
+    now = datetime.now(UTC)
     snapshot, outcome, live = (
         state.reflector.snapshot,
         state.compilation.outcome,
@@ -57,6 +59,15 @@ def system_status(state: State) -> dict[str, Any]:
             "degraded": degraded(state),
             "unreadable": unreadable,
         },
+        "expiring": [
+            {
+                "kind": "Credential",
+                "name": found.name,
+                "expires_at": show(found.at),
+                "expired": found.ended(now),
+            }
+            for found in _expiry.ending(snapshot.resources, now)
+        ],
         "resources": dict(sorted(Counter(key.plural for key in snapshot.stored).items())),
         "nodes": [_node(node, snapshot) for node in state.hub.ledger.nodes()],
     }

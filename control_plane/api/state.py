@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,6 +19,9 @@ from control_plane.store import (
     AuditPage,
     Build,
     Kept,
+    KeyUse,
+    Progress,
+    SealerLike,
     Snapshot,
     StoredProblem,
     StoreUnavailable,
@@ -92,6 +95,24 @@ class Serving(Protocol):
     async def wait(self, revision: int, timeout: float) -> RevisionStatus: ...
 
 
+class Keys(Protocol):
+    """`control_plane.store.Rotation`."""
+
+    @property
+    def sealing(self) -> SealerLike: ...
+
+    @property
+    def source(self) -> str: ...
+
+    async def keys(self) -> tuple[KeyUse, ...]: ...
+
+    async def rotate(
+        self, to: str | None, seconds: float, judged: Callable[[Build], Build]
+    ) -> Progress: ...
+
+    async def prune(self) -> tuple[str, ...]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """Everything that the routers use."""
@@ -104,6 +125,7 @@ class State:
     metrics: Metrics
     limits: ApiLimits = field(default_factory=ApiLimits)
     addresses: AddressPolicy = field(default_factory=AddressPolicy)
+    keys: Keys | None = None
 
     @property
     def authenticator(self) -> Authenticator:

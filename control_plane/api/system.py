@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Path, Request
 from starlette.responses import HTMLResponse, Response
 
+from control_plane import _expiry
 from control_plane.api import _docs, _metrics, _openapi, _status
 from control_plane.api._access import Who
 from control_plane.api._answers import Json, problem_json
@@ -101,4 +103,9 @@ def _gauges(state: State) -> Iterable[tuple[str, str, float]]:
     yield "naru_etcd_connected", "1 while etcd is followed", state.reflector.trouble is None
     yield "naru_xds_connected_nodes", "Nodes connected", connected
     yield "naru_xds_rejected_types", "Types that nodes have refused last, over all nodes", errors
+    now = datetime.now(UTC)
+    ending = _expiry.ending(state.reflector.snapshot.resources, now)
+    ended = sum(found.ended(now) for found in ending)
+    yield "naru_credentials_expiring", "Credentials that expire in 14 days", len(ending) - ended
+    yield "naru_credentials_expired", "Credentials that have expired, and are still sent", ended
     yield "naru_resources", "Resources stored", len(state.reflector.snapshot.stored)

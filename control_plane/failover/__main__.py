@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from control_plane.failover._process import FailoverSettings, run
+from ext_proc.tls import TlsFiles
 
 _PATHS: Final = ("socket", "state_file", "key_file")
 
@@ -41,6 +42,7 @@ def serve(settings: FailoverSettings, ready_fd: int | None = None) -> None:
 def read_settings(text: str) -> FailoverSettings:
     """`FailoverSettings` out of JSON; what is left out has its default."""
     values: dict[str, Any] = json.loads(text)
+    values["tls"] = TlsFiles.read(values.get("tls"))
     return FailoverSettings(**(values | {name: Path(values[name]) for name in _PATHS}))
 
 

@@ -27,6 +27,7 @@ from control_plane.xds import SERVER_OPTIONS, Gate, Hub
 from ext_proc import ads_grpc
 from ext_proc.errors import SnapshotRefused
 from ext_proc.sealed import Keeper, SealedFile, read_key
+from ext_proc.tls import TlsFiles
 
 log = logging.getLogger("naru.failover")
 
@@ -51,6 +52,7 @@ class FailoverSettings:
         state_file: where the last known good is kept, sealed with the key in `key_file` (32 bytes
             in base64).
         node_id: by which the control plane's log knows it; the file belongs to it.
+        tls: what to show to the control plane, and what to ask of it; None: plain text.
     """
 
     socket: Path
@@ -58,6 +60,7 @@ class FailoverSettings:
     state_file: Path
     key_file: Path
     node_id: str = "failover"
+    tls: TlsFiles | None = None
 
 
 async def run(
@@ -94,6 +97,7 @@ class _Failover:
         self.hub = Hub(linger=0.0, patience=_APPLY)
         self.gate = Gate(lambda: self._good is not None)
         self._address = settings.xds_address
+        self._tls = settings.tls
         self._mirror = Mirror(settings.node_id)
         self._snapshot = _open_snapshot(settings)
         self._keeper = Keeper[Compiled](self._snapshot, self._known) if self._snapshot else None
@@ -105,7 +109,11 @@ class _Failover:
     def work(self) -> list[Coroutine[Any, Any, None]]:
         """What goes on until the process ends."""
         follow = ads_grpc.run(
-            self._address, self._mirror, on_response=self._news.set, on_end=self._ended
+            self._address,
+            self._mirror,
+            on_response=self._news.set,
+            on_end=self._ended,
+            tls=self._tls,
         )
         keep = [self._keeper.run()] if self._keeper else []
         return [follow, self._settle(), self._send_away(), *keep]

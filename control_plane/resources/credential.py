@@ -17,6 +17,7 @@ from pydantic import (
 
 from control_plane.resources._base import Part, Resource
 from control_plane.resources._hosts import Place
+from control_plane.resources._moment import Moment
 from control_plane.resources.upstream import Address
 
 _TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
@@ -46,12 +47,14 @@ class CredentialSpec(Part):
         secret: write-only; a document without it keeps the one that is stored.
         header: the header's name, for type `header`.
         allowedHosts: the only hosts (or host:port) that the secret may be sent to; empty: none.
+        expiresAt: when the provider stops to take it; only warned of, it is sent all the same.
     """
 
     type: Literal["bearer", "header"]
     secret: SecretStr | None = Field(default=None, max_length=16 * 1024)
     header: str | None = None
     allowedHosts: tuple[str, ...] = Field(default=(), max_length=64)
+    expiresAt: Moment | None = None
 
     @field_validator("allowedHosts", mode="before")
     @classmethod

@@ -3,6 +3,8 @@
 `Store.commit` is the only way to write, `Store.reflector` the only way to read.
 """
 
+from control_plane.store import versions
+from control_plane.store._access import EtcdAccess
 from control_plane.store._layout import PREFIX
 from control_plane.store._lkg import Kept, LastKnownGood
 from control_plane.store._nodes import NodeKeys
@@ -10,6 +12,9 @@ from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import (
     Conflict,
     KekError,
+    KeysApart,
+    KeysInUse,
+    KeysNotOurs,
     OutcomeUnknown,
     SealError,
     StoreError,
@@ -19,6 +24,7 @@ from control_plane.store.errors import (
     Undecodable,
     WrongKek,
 )
+from control_plane.store.keyring import KekFile, KeksFromText, Keyring, KeySource
 from control_plane.store.model import (
     AuditEntry,
     AuditPage,
@@ -30,13 +36,10 @@ from control_plane.store.model import (
     StoredRecord,
 )
 from control_plane.store.reflector import Reflector
-from control_plane.store.sealing import (
-    Kek,
-    Sealer,
-    kek_from_base64,
-    kek_from_file,
-)
+from control_plane.store.rotation import KeyUse, Progress, Rotation
+from control_plane.store.sealing import Kek, Sealer
 from control_plane.store.store import Build, Limits, Store
+from control_plane.store.versions import Version
 
 __all__ = [
     "PREFIX",
@@ -46,15 +49,26 @@ __all__ = [
     "Changes",
     "Codec",
     "Conflict",
+    "EtcdAccess",
     "Guard",
     "Kek",
     "KekError",
+    "KekFile",
+    "KeksFromText",
     "Kept",
+    "KeySource",
+    "KeyUse",
+    "Keyring",
+    "KeysApart",
+    "KeysInUse",
+    "KeysNotOurs",
     "LastKnownGood",
     "Limits",
     "NodeKeys",
     "OutcomeUnknown",
+    "Progress",
     "Reflector",
+    "Rotation",
     "SealError",
     "Sealer",
     "SealerLike",
@@ -68,7 +82,7 @@ __all__ = [
     "Tampered",
     "TooLarge",
     "Undecodable",
+    "Version",
     "WrongKek",
-    "kek_from_base64",
-    "kek_from_file",
+    "versions",
 ]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from etcd3aio._protobuf import (
 )
 
 from control_plane.store import _wire
+from control_plane.store._access import EtcdAccess, SignedChannel, explained
 from control_plane.store._records import Page, Record, WatchMessage
 from control_plane.store.errors import StoreUnavailable
 
@@ -40,6 +41,7 @@ OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
 )
+_PROBE: Final = 1.0
 _NEED_LEADER: Final = (("hasleader", "true"),)
 """Ends a watch on a member that lost its cluster, where it would stay silent for ever."""
 
@@ -60,17 +62,16 @@ class Outcome:
 class EtcdClient:
     """Talks to one cluster, in one event loop.
 
-    An endpoint is `host:port`, with or without `http://`. `credentials` switch TLS on.
+    An endpoint is `host:port`, with or without `http://`; `access` says whether TLS is spoken.
     """
 
-    def __init__(
-        self, endpoints: Sequence[str], credentials: grpc.ChannelCredentials | None = None
-    ) -> None:
+    def __init__(self, endpoints: Sequence[str], access: EtcdAccess | None = None) -> None:
         if not endpoints:
             raise ValueError("no etcd endpoint is given: set NARU_ETCD_ENDPOINTS to host:port")
         self._endpoints = tuple(_target(endpoint) for endpoint in endpoints)
-        self._credentials = credentials
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._access = access or EtcdAccess()
+        self._files = self._access.age()
+        self._channels: dict[str, Any] = {}
         self._current = 0
 
     @property
@@ -80,6 +81,9 @@ class EtcdClient:
 
     def rotate(self, failed: str) -> None:
         """Leaves the endpoint that failed, unless another call has done so already."""
+        if self._files != (age := self._access.age()):
+            self._files = age  # new certificates: the next calls open channels with them
+            self._channels.clear()
         if failed == self.endpoint:
             self._current = (self._current + 1) % len(self._endpoints)
 
@@ -90,9 +94,11 @@ class EtcdClient:
         deadline = clock() + timeout
         while (state := channel.get_state(try_to_connect=True)) is not _READY:
             if state is _FAILED:
-                raise StoreUnavailable(f"etcd at {endpoint} cannot be reached: is it running?")
+                raise await self._why_not(channel, endpoint)
             change = channel.wait_for_state_change(state)
             await _within(deadline - clock(), change, endpoint)
+        if isinstance(channel, SignedChannel):
+            await _within(deadline - clock(), channel.signed(), endpoint)
 
     async def page(
         self, start: bytes, end: bytes, revision: int, limit: int, timeout: float
@@ -169,8 +175,8 @@ class EtcdClient:
         After `silence` seconds without a message etcd is probed; after as many again without an
         answer it is given up. Never ends but by raising `StoreUnavailable`.
         """
-        endpoint = self.endpoint
-        call = WatchStub(self._channel()).Watch(metadata=_NEED_LEADER)
+        endpoint, channel = self.endpoint, self._channel()
+        call = WatchStub(channel).Watch(metadata=_NEED_LEADER)
         read: asyncio.Future[Any] | None = None
         try:
             await _within(silence, call.write(_wire.watch_request(start, end, revision)), endpoint)
@@ -189,7 +195,13 @@ class EtcdClient:
             raise StoreUnavailable(f"etcd at {endpoint} ended the watch") from error
         finally:
             call.cancel()
+            if isinstance(channel, SignedChannel):
+                channel.forget()  # it may be why the watch has ended
             await _drop(read)
+
+    def stub(self, kind: Callable[[grpc.aio.Channel], Any]) -> Any:
+        """Another of etcd's services, at the current endpoint."""
+        return kind(self._channel())
 
     async def close(self) -> None:
         """Closes every channel; calls under way fail."""
@@ -197,11 +209,26 @@ class EtcdClient:
         for channel in channels:
             await channel.close()
 
-    def _channel(self) -> grpc.aio.Channel:
+    def _channel(self) -> Any:
         endpoint = self.endpoint
         if endpoint not in self._channels:
-            self._channels[endpoint] = _open(endpoint, self._credentials)
+            channel = _open(endpoint, self._access.credentials())
+            signs = self._access.user is not None
+            signed = SignedChannel(channel, self._access, endpoint) if signs else channel
+            self._channels[endpoint] = signed
         return self._channels[endpoint]
+
+    async def _why_not(self, channel: Any, endpoint: str) -> StoreUnavailable:
+        """Why there is no connection; of a handshake only a call tells."""
+        bare = channel.bare if isinstance(channel, SignedChannel) else channel
+        try:
+            probe: Any = bare.unary_unary("/etcdserverpb.Maintenance/Status")
+            await probe(b"", timeout=_PROBE)
+        except grpc.aio.AioRpcError as error:
+            said = explained(error.details() or "", tls=self._access.tls)
+        else:
+            said = None
+        return StoreUnavailable(f"etcd at {endpoint} cannot be reached: {said or 'is it running?'}")
 
 
 _READY: Final = grpc.ChannelConnectivity.READY

@@ -4,6 +4,7 @@
 {prefix}/resources/{plural}/{name}   one resource, see `codec.py`
 {prefix}/records/{family}/{name}     a document of the product's own, see `Snapshot.records`
 {prefix}-audit/{milliseconds}-{id}   one write, by whom and why; never followed
+{prefix}-replicas/{id}               a control plane that runs (leased), see `presence.py`
 {prefix}-nodes/{node id}             where a node stands, under a lease; followed by itself
 """
 
@@ -68,6 +69,20 @@ class Layout:
     def audit_entry(self, milliseconds: int, write_id: str) -> bytes:
         """The key of an entry: in the order of time (Unix), and unique."""
         return self.audit + f"{milliseconds:013d}-{write_id}".encode()
+
+    @property
+    def replicas(self) -> bytes:
+        """What the keys of the control planes that run begin with; outside of the range, too."""
+        return f"{self.prefix}-replicas/".encode()
+
+    def resources(self, plural: str) -> bytes:
+        """What the keys of all resources of a kind begin with."""
+        return f"{self.prefix}/resources/{plural}/".encode()
+
+    @property
+    def records(self) -> bytes:
+        """What the keys of all records begin with."""
+        return f"{self.prefix}/records/".encode()
 
     @property
     def nodes(self) -> tuple[bytes, bytes]:

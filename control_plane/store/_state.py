@@ -29,6 +29,7 @@ from control_plane.store._records import (
     Record,
     WatchMessage,
 )
+from control_plane.store.codec import written
 from control_plane.store.errors import StoreError, Undecodable
 from control_plane.store.model import Guard, Snapshot, Stored, StoredProblem, StoredRecord
 
@@ -215,7 +216,9 @@ class ReflectorState:
             self._note(record, Undecodable(f"{key} cannot be read ({name}): apply it again"))
         else:
             self._problems.pop(record.key, None)
-            return Stored(resource, record.created, record.modified)
+            stored = Stored(resource, record.created, _revision(record))
+            before = self.snapshot.stored.get(key)
+            return before if before == stored else stored  # the same object: nothing to compile
         return None
 
     def _note(self, record: Record, error: StoreError) -> None:
@@ -232,6 +235,12 @@ class ReflectorState:
         key = self._layout.key(raw)
         assert key is not None  # filtered by _is_ours
         return key
+
+
+def _revision(record: Record) -> int:
+    """Of the last change of what is in the record; see `codec.written`."""
+    found = written(record.value)
+    return found if found is not None and 0 < found < record.modified else record.modified
 
 
 def _same(before: Mapping[Key, Stored], after: Mapping[Key, Stored]) -> bool:

@@ -143,7 +143,12 @@ def failure(code: grpc.StatusCode, details: str, endpoint: str) -> StoreUnavaila
         case grpc.StatusCode.RESOURCE_EXHAUSTED if "space exceeded" in details:
             return Refused(f"{where} is full: compact and defragment it, then disarm its alarm")
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
-            return Refused(f"{where} refuses this process ({details}): check its user and rights")
+            return Refused(
+                f"{where} refuses this process ({details}): check NARU_ETCD_USER and the rights "
+                "that its roles have"
+            )
+        case grpc.StatusCode.INVALID_ARGUMENT if "user name is empty" in details:
+            return Refused(f"{where} wants a user: set NARU_ETCD_USER and NARU_ETCD_PASSWORD_FILE")
         case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.FAILED_PRECONDITION:
             return Refused(f"{where} refuses the request: {details}")
         case grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -4,10 +4,13 @@
     ├── Conflict               409  conflict            others wrote first, too many times in a row
     ├── TooLarge               413  too_large           refused before anything was written
     ├── StoreUnavailable       503  store_unavailable   etcd does not answer; nothing was written
+    ├── KeysApart              409  keys_apart          a replica does not have the new key yet
+    ├── KeysInUse              409  keys_in_use         something is still sealed with them
     ├── OutcomeUnknown         503  outcome_unknown     etcd fell silent in the middle of a write
     ├── Undecodable            500  undecodable         a stored document is not a valid resource
     └── SealError              500  seal_error
         ├── KekError           500  kek_unusable        the key-encryption key cannot be used
+        │   └── KeysNotOurs    409  keys_not_ours       only who provides the keys can change them
         ├── WrongKek           500  wrong_kek           sealed with another key-encryption key
         └── Tampered           500  tampered            the sealed value is not what was sealed here
 
@@ -47,6 +50,20 @@ class TooLarge(StoreError):
     status = 413
 
 
+class KeysApart(StoreError):
+    """Nothing was re-sealed: a replica could not read it."""
+
+    code = "keys_apart"
+    status = 409
+
+
+class KeysInUse(StoreError):
+    """No key can be dropped."""
+
+    code = "keys_in_use"
+    status = 409
+
+
 class StoreUnavailable(StoreError):
     """etcd cannot be reached, or does not answer in time. Nothing was written."""
 
@@ -77,6 +94,13 @@ class KekError(SealError):
     """The key-encryption key is missing, malformed, or readable by others."""
 
     code = "kek_unusable"
+
+
+class KeysNotOurs(KekError):
+    """The keys come from outside; the message says who has to do what."""
+
+    code = "keys_not_ours"
+    status = 409
 
 
 class WrongKek(SealError):

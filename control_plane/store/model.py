@@ -12,7 +12,11 @@ from control_plane.resources import Key, Resource
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A resource as etcd has it; the revisions are etcd's create and mod revision."""
+    """A resource as etcd has it.
+
+    The revisions are etcd's: that of its creation, and that of the last change of its meaning. To
+    seal its secrets with another key is none.
+    """
 
     resource: Resource
     created_revision: int
@@ -107,6 +111,7 @@ class Changes:
 
     Attributes:
         records: by `family/name`; None deletes.
+        raw: values put as they are, by etcd's own key; what they mean must not change.
         audit: an entry of the audit trail, written with everything else or not at all. Alone it is
             no reason to write.
     """
@@ -115,6 +120,7 @@ class Changes:
     deletes: frozenset[Key] = frozenset()
     records: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
     audit: bytes | None = None
+    raw: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         both = self.deletes & self.puts.keys()
@@ -125,7 +131,7 @@ class Changes:
             raise ValueError(f"put under another key: {', '.join(map(str, wrong))}")
 
     def __bool__(self) -> bool:
-        return bool(self.puts or self.deletes or self.records)
+        return bool(self.puts or self.deletes or self.records or self.raw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,21 @@ class Reflector:
                 if isinstance(message, Created):
                     self._stands()
 
+    async def look_again(self) -> None:
+        """Read everything again: what could not be opened may open now. Raises StoreError."""
+        cluster, revision, records = await self._listing()
+        if (
+            self.restored is None and self.synced and revision >= self.snapshot.revision
+        ):  # else the watch was faster
+            self._publish(self._state.listed(cluster, revision, records))
+
     async def _list(self) -> None:
+        found = await self._listing()
+        self.restored = None
+        self._publish(self._state.listed(*found))
+
+    async def _listing(self) -> tuple[int, int, list[Record]]:
+        """The cluster, a revision, and everything that it has at that revision."""
         layout, start, revision = self._layout, self._layout.start, 0
         records: list[Record] = []
         while True:
@@ -165,10 +179,8 @@ class Reflector:
             records += page.records
             revision = page.revision
             if not page.more or not page.records:
-                break
+                return page.cluster, revision, records
             start = page.records[-1].key + b"\0"
-        self.restored = None
-        self._publish(self._state.listed(page.cluster, revision, records))
 
     def _publish(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:

@@ -6,8 +6,9 @@ key (KEK, AES-256-GCM too), which never leaves this process. Both layers authent
 to another place does not open there. The envelope records the id of its KEK, so that rotation can
 keep older KEKs for reading, and a wrong one is told apart from a damaged value.
 
-Not here: how a KEK reaches the process by other ways than a file or a string.
-Specification: NIST SP 800-38D; 96-bit random nonces, one encryption per data key.
+Not here: where KEKs come from and which one is used, see `keyring.py`.
+Specification: NIST SP 800-38D; 96-bit random nonces, one encryption per data key. Keys for other
+purposes are derived with HKDF (RFC 5869).
 """
 
 from __future__ import annotations
@@ -15,12 +16,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import secrets
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -49,6 +47,25 @@ class Kek:
                 "make one with `openssl rand -base64 32`"
             )
 
+    @classmethod
+    def new(cls) -> Kek:
+        return cls(secrets.token_bytes(KEY_BYTES))
+
+    @classmethod
+    def from_base64(cls, text: str, source: str) -> Kek:
+        """The KEK in `text`: base64, ordinary or URL-safe. `source` names it in errors."""
+        compact = "".join(text.split()).replace("-", "+").replace("_", "/")
+        try:
+            key = base64.b64decode(compact, validate=True)
+        except binascii.Error:
+            raise KekError(
+                f"{source} is not base64: make one with `openssl rand -base64 32`"
+            ) from None
+        return cls(key)
+
+    def to_base64(self) -> str:
+        return _text(self.key)
+
     @property
     def id(self) -> str:
         """16 hexadecimal digits."""
@@ -72,31 +89,6 @@ class Kek:
         return f"naru/data-key/{VERSION}/{self.id}/{context}".encode()
 
 
-def kek_from_base64(text: str, source: str = "NARU_KEK") -> Kek:
-    """The KEK in `text`: base64, ordinary or URL-safe. `source` names it in errors."""
-    compact = "".join(text.split()).replace("-", "+").replace("_", "/")
-    try:
-        key = base64.b64decode(compact, validate=True)
-    except binascii.Error:
-        raise KekError(f"{source} is not base64: make one with `openssl rand -base64 32`") from None
-    return Kek(key)
-
-
-def kek_from_file(path: Path) -> Kek:
-    """The KEK in a file (base64). Refuses a file that the group or others may use."""
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            _check_mode(path, mode)
-            content = file.read(4096)
-    except OSError as error:
-        raise KekError(
-            f"cannot read the key-encryption key {path}: {error.strerror}; "
-            "set NARU_KEK_FILE to a file of mode 0600, or NARU_KEK to the key in base64"
-        ) from error
-    return kek_from_base64(content.decode("ascii", "replace"), source=str(path))
-
-
 class Sealer:
     """Seals with one KEK, unseals with that one and the older ones it is given."""
 
@@ -113,9 +105,12 @@ class Sealer:
         return kek.id, kek.derive(purpose)
 
     @property
-    def kek_id(self) -> str:
+    def primary(self) -> str:
         """The id of the KEK that new secrets are sealed with."""
         return self._kek.id
+
+    def choose(self, kek_id: str | None) -> None:
+        """A sealer has one key to seal with; a `Keyring` has the choice."""
 
     def seal(self, plaintext: str, context: str) -> dict[str, Any]:
         """The envelope of `plaintext`, JSON-ready; it opens only with the same `context`."""
@@ -135,10 +130,19 @@ class Sealer:
             ciphertext = _raw(sealed.get("ciphertext"))
             return _decrypt(data_key, ciphertext, _secret_aad(context)).decode()
         except (InvalidTag, ValueError):
-            raise Tampered(
-                f"the sealed value of {context} is damaged or was moved here from another place: "
-                "set the secret again"
-            ) from None
+            raise _tampered(context) from None
+
+    def rewrap(self, sealed: Mapping[str, Any], context: str) -> dict[str, Any]:
+        """The envelope with its data key wrapped by this sealer's KEK; the secret is not opened.
+
+        Raises as `unseal`.
+        """
+        kek = self._kek_of(sealed, context)
+        try:
+            data_key = kek.unwrap(_raw(sealed.get("dataKey")), context)
+        except (InvalidTag, ValueError):
+            raise _tampered(context) from None
+        return {**sealed, "kek": self.primary, "dataKey": _text(self._kek.wrap(data_key, context))}
 
     def _kek_of(self, sealed: Mapping[str, Any], context: str) -> Kek:
         if sealed.get("version") != VERSION:
@@ -153,14 +157,11 @@ class Sealer:
         return kek
 
 
-def _check_mode(path: Path, mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        raise KekError(f"the key-encryption key {path} is not a regular file")
-    if mode & 0o077:
-        raise KekError(
-            f"the key-encryption key {path} has mode {stat.S_IMODE(mode):04o}, so others may use "
-            f"it: run `chmod 600 {path}`; if they did read it, change the secrets as well"
-        )
+def _tampered(context: str) -> Tampered:
+    return Tampered(
+        f"the sealed value of {context} is damaged or was moved here from another place: "
+        "set the secret again"
+    )
 
 
 def _encrypt(key: bytes, plaintext: bytes, aad: bytes) -> bytes:

@@ -18,15 +18,16 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-import grpc
-
-from control_plane.store import _guard, _wire
+from control_plane.store import _guard, _sealed, _wire
+from control_plane.store._access import EtcdAccess
 from control_plane.store._client import EtcdClient, Outcome
 from control_plane.store._deadline import Deadline
 from control_plane.store._layout import PREFIX, Layout
 from control_plane.store._lkg import Kept, LastKnownGood
 from control_plane.store._nodes import NodeKeys
-from control_plane.store.codec import Codec, SealerLike
+from control_plane.store._records import Record
+from control_plane.store._sealed import Batch, Listing
+from control_plane.store.codec import Codec, Rewrap, SealerLike
 from control_plane.store.errors import Conflict, OutcomeUnknown, StoreUnavailable, TooLarge
 from control_plane.store.model import AuditEntry, AuditPage, Changes, Guard, Snapshot
 from control_plane.store.reflector import Reflector
@@ -40,6 +41,7 @@ Build = Callable[[Snapshot], Changes]
 ATTEMPT: Final = 1.5
 """Seconds for one sending, so that a silent endpoint leaves time for the next."""
 PAUSE: Final = 0.1
+MIB: Final = 1024 * 1024
 _UNKNOWN: Final = (
     "etcd fell silent during the write, which may or may not be in effect: read the resource again"
 )
@@ -74,7 +76,7 @@ class Store:
         prefix: str = PREFIX,
         *,
         limits: Limits | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
+        access: EtcdAccess | None = None,
         silence: float = 5.0,
         page_size: int = 500,
         last_known_good: LastKnownGood | None = None,
@@ -82,9 +84,9 @@ class Store:
     ) -> None:
         """`last_known_good` is where the state is kept, and begun with if etcd has not answered
         within `patience` seconds."""
-        self._client = EtcdClient(endpoints, credentials)
+        self.client = self._client = EtcdClient(endpoints, access)
         self.codec = Codec(sealer)
-        self._layout = Layout(prefix)
+        self.layout = self._layout = Layout(prefix)
         self._limits = limits or Limits()
         self._turn = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -131,7 +133,8 @@ class Store:
     async def _keep(self) -> None:
         """Has every state of etcd written to disk, now and then."""
         assert self._keeper is not None
-        async for _ in self.reflector.subscribe():
+        async for snapshot in self.reflector.subscribe():
+            self.codec.use(_primary(snapshot))  # what is kept is sealed with it, too
             if self.reflector.restored is None:
                 self._keeper.changed()
 
@@ -179,6 +182,7 @@ class Store:
         async with deadline.turn(self._turn):
             snapshot = await self.reflector.wait_for(0, deadline.left)
             for _ in range(self._limits.max_tries):
+                self.codec.use(_primary(snapshot))
                 changes = build(snapshot)
                 if not changes:
                     return snapshot.revision
@@ -187,6 +191,48 @@ class Store:
                     await self._seen(revision, deadline)
                     return revision
                 snapshot = await self._newer(snapshot.guard, deadline)
+        raise Conflict("others wrote at the same moment, again and again: retry")
+
+    async def sealed(self, timeout: float = 5.0) -> Listing:
+        """Everything that holds sealed values, as etcd has it now."""
+        deadline, records, revision = Deadline(timeout), list[Record](), 0
+        layout = self._layout
+        ends = {start: _after(start) for start in _sealed.prefixes(layout)}
+        single = (layout.guard, layout.record(_sealed.PRIMARY))
+        for start, end in {**{key: key + b"\0" for key in single}, **ends}.items():
+            more = True
+            while more:
+                page = await self._client.page(start, end, revision, 500, deadline.left)
+                records += page.records
+                revision, more = page.revision, page.more and bool(page.records)
+                start = page.records[-1].key + b"\0" if page.records else start
+        found = {each.key: each for each in records}
+        guard, primary = (found.pop(key, None) for key in single)
+        named = primary.value.decode("ascii", "replace") if primary else None
+        return Listing(_guard.decode(guard), named, tuple(found.values()))
+
+    async def reseal(self, rewrap: Rewrap, most: int = 100) -> Batch:
+        """Seals a part of what the primary key does not seal yet; nothing else about it changes.
+
+        Raises as `commit`.
+        """
+        deadline = Deadline(self._limits.timeout)
+        most = min(most, self._limits.max_operations - 2)
+        async with deadline.turn(self._turn):
+            for _ in range(self._limits.max_tries):
+                listing = await self.sealed(deadline.left)
+                self.codec.use(listing.primary)
+                batch = _sealed.batch(
+                    self._layout, listing.records, self.codec.primary, rewrap, most,
+                    min(self._limits.max_bytes, MIB) // 2,
+                )  # fmt: skip
+                if not batch.puts:
+                    return batch
+                changes = Changes(raw=batch.puts)
+                revision = await self._write(listing.guard, changes, deadline)
+                if revision is not None:
+                    await self._seen(revision, deadline)
+                    return batch
         raise Conflict("others wrote at the same moment, again and again: retry")
 
     async def audit(self, since: int, until: int, after: str | None, limit: int) -> AuditPage:
@@ -256,6 +302,7 @@ class Store:
             entry_id = f"{guard.version:012x}{write_id}"
             entry = self._layout.audit_entry(time.time_ns() // 1_000_000, entry_id)
             puts[entry] = changes.audit
+        puts |= changes.raw
         puts[self._layout.guard] = _guard.encode(guard, write_id)
         transaction = _wire.transaction(self._layout.guard, guard.revision, puts, deletes)
         if transaction.size > self._limits.max_bytes:
@@ -301,6 +348,16 @@ class Store:
         )
 
 
+def _primary(snapshot: Snapshot) -> str | None:
+    record = snapshot.records.get(_sealed.PRIMARY)
+    return None if record is None else record.value.decode("ascii", "replace")
+
+
+def _after(prefix: bytes) -> bytes:
+    """The first key after all that begin with the prefix, which ends with a slash."""
+    return prefix[:-1] + b"0"
+
+
 def _extras(changes: Changes) -> int:
     """Operations of a transaction for what is no resource."""
-    return len(changes.records) + (changes.audit is not None)
+    return len(changes.records) + len(changes.raw) + (changes.audit is not None)

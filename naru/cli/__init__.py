@@ -8,8 +8,10 @@ from naru.cli._context import GlobalOptions, global_options
 from naru.cli.apply import apply
 from naru.cli.audit import audit
 from naru.cli.bootstrap import bootstrap
+from naru.cli.credentials import credentials
 from naru.cli.delete import delete
 from naru.cli.get import get
+from naru.cli.keys import keys
 from naru.cli.restart import restart
 from naru.cli.roles import control_plane, envoy, ext_proc, failover
 from naru.cli.status import status
@@ -33,7 +35,7 @@ def main(context: click.Context, options: GlobalOptions) -> None:
 
 for command in (
     *(up, apply, get, delete, status, restart, bootstrap),
-    *(tokens, whoami, audit),
+    *(credentials, keys, tokens, whoami, audit),
     *(control_plane, ext_proc, failover, envoy),
 ):
     main.add_command(command)

@@ -88,6 +88,26 @@ class Api:
     def verify_audit(self) -> Document:
         return _object(self._call("GET", "/audit/verification", timeout=_LONG))
 
+    def versions(self, name: str) -> Document:
+        return self._json("GET", f"/credentials/{name}/versions")
+
+    def rollback(self, name: str, number: int | None, wait: str | None) -> Document:
+        """Put an earlier secret of a credential back; the one before if there is no number."""
+        params = {"version": str(number)} if number else {}
+        params |= {"wait": wait} if wait else {}
+        return self._json("POST", f"/credentials/{name}/rollback", params=params)
+
+    def keys(self) -> Document:
+        return self._json("GET", "/keys")
+
+    def rotate_keys(self, to: str | None = None) -> Document:
+        """Begin a rotation of the key-encryption key, or go on with the one to `to`, for a while;
+        how far it has come."""
+        return self._json("POST", "/keys/rotate", params={"to": to} if to else None)
+
+    def prune_keys(self) -> Document:
+        return self._json("POST", "/keys/prune")
+
     def status(self) -> Document:
         return self._json("GET", "/status")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 
+from naru._xds_tls import XdsTls
 from naru.bootstrap import DEFAULT_MAX_HEAP_MIB, BootstrapSettings
 from naru.up.addresses import Address
 from naru.up.errors import UpError
@@ -25,6 +27,65 @@ class AddressType(click.ParamType[Address]):
             return Address.parse(value, explicit=True)
         except UpError as error:
             self.fail(str(error), param, ctx)
+
+
+class TlsOptions(NamedTuple):
+    """Absolute paths of PEM files, and another name than the address for the control plane."""
+
+    ca: Path
+    cert: Path
+    key: Path
+    name: str | None
+
+
+def xds_tls_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `xds_tls`: a `TlsOptions`, or None without TLS."""
+
+    @_file("--xds-ca", "NARU_XDS_TLS_CA", "The authority of the control plane's certificate.")
+    @_file("--xds-cert", "NARU_XDS_TLS_CERT", "What this node shows to the control plane.")
+    @_file("--xds-key", "NARU_XDS_TLS_KEY", "The key of that certificate.")
+    @click.option(
+        "--xds-name",
+        envvar="NARU_XDS_TLS_NAME",
+        help="What the control plane's certificate is for.  [the host of --xds-address]",
+    )
+    @functools.wraps(command)
+    def with_tls(
+        *args: Any,
+        xds_ca: Path | None,
+        xds_cert: Path | None,
+        xds_key: Path | None,
+        xds_name: str | None,
+        **rest: Any,
+    ) -> Any:
+        given = None
+        if xds_ca and xds_cert and xds_key:
+            given = TlsOptions(xds_ca.absolute(), xds_cert.absolute(), xds_key.absolute(), xds_name)
+        elif xds_ca or xds_cert or xds_key:
+            raise click.UsageError("--xds-ca, --xds-cert and --xds-key need each other.")
+        return command(*args, xds_tls=given, **rest)
+
+    decorated: Callable[..., Any] = with_tls
+    return decorated
+
+
+def _file(option: str, variable: str, text: str) -> Callable[..., Any]:
+    kind = click.Path(path_type=Path, exists=True, dir_okay=False)
+    decorated: Callable[..., Any] = click.option(
+        option, envvar=variable, type=kind, help=f"{text} PEM."
+    )
+    return decorated
+
+
+def _tls(given: TlsOptions, address: Address, data_dir: Path | None) -> XdsTls:
+    """With a directory of its own an Envoy can watch for new certificates."""
+    return XdsTls(
+        cert=str(given.cert),
+        key=str(given.key),
+        ca=str(given.ca),
+        name=given.name or address.host,
+        sds_dir=None if data_dir is None else str(data_dir.absolute()),
+    )
 
 
 def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,6 +137,7 @@ def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="PATH",
         help="Unix socket of the `naru failover` beside this Envoy.",
     )
+    @xds_tls_options
     @functools.wraps(command)
     def with_settings(
         *args: Any,
@@ -85,6 +147,7 @@ def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ext_proc_sockets: str,
         ext_proc_ids: str,
         max_heap_mib: int,
+        xds_tls: TlsOptions | None,
         failover_socket: str,
         **rest: Any,
     ) -> Any:
@@ -103,6 +166,7 @@ def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
             admin_port=admin_address.port,
             node_id=node_id,
             max_heap_mib=max_heap_mib,
+            xds_tls=xds_tls and _tls(xds_tls, xds_address, rest.get("data_dir")),
             failover_socket=failover_socket,
         )
         return command(*args, settings=settings, **rest)

@@ -16,9 +16,10 @@ from typing import Any
 
 import click
 
+from naru._xds_tls import sds_files
 from naru.bootstrap import BootstrapSettings
 from naru.bootstrap import bootstrap as build
-from naru.cli._options import AddressType, envoy_options
+from naru.cli._options import AddressType, TlsOptions, envoy_options, xds_tls_options
 from naru.up.addresses import Address
 from naru.up.errors import UpError
 from naru.up.settings import TRANSPORTS
@@ -95,6 +96,7 @@ def control_plane() -> None:
     type=click.IntRange(min=0),
     help="A file descriptor to write a newline to once requests are served.",
 )
+@xds_tls_options
 def ext_proc(
     socket: Path,
     xds_address: Address,
@@ -105,6 +107,7 @@ def ext_proc(
     grace: float,
     listen_fd: int | None,
     ready_fd: int | None,
+    xds_tls: TlsOptions | None,
 ) -> None:
     """Run one ext_proc worker.
 
@@ -125,6 +128,7 @@ def ext_proc(
         listener=listen_fd,
         state_dir=state_dir,
         state_key_file=state_key_file,
+        tls=_tls(xds_tls),
         grace=grace,
     )
     try:
@@ -163,8 +167,14 @@ def ext_proc(
     help="The key that seals it: 32 bytes in base64, mode 0600.",
 )
 @click.option("--node-id", envvar="NARU_NODE_ID", default="failover", show_default=True)
+@xds_tls_options
 def failover(
-    socket: Path, xds_address: Address, state_file: Path, state_key_file: Path, node_id: str
+    socket: Path,
+    xds_address: Address,
+    state_file: Path,
+    state_key_file: Path,
+    node_id: str,
+    xds_tls: TlsOptions | None,
 ) -> None:
     """Keep what an Envoy on this machine starts from while every control plane is away.
 
@@ -172,7 +182,7 @@ def failover(
     """
     package = server_part("control_plane.failover")
     settings = package.FailoverSettings(
-        socket, str(xds_address), state_file, state_key_file, node_id
+        socket, str(xds_address), state_file, state_key_file, node_id, _tls(xds_tls)
     )
     try:
         server_part("control_plane.failover.__main__").serve(settings)
@@ -200,12 +210,21 @@ def envoy(data_dir: Path, concurrency: int | None, settings: BootstrapSettings) 
 
     try:
         path = prepare_data_dir(data_dir) / "envoy-bootstrap.json"
+        for name, content in sds_files(settings.xds_tls).items() if settings.xds_tls else ():
+            write_atomically(path.with_name(name), json.dumps(content, indent=2).encode())
         write_atomically(path, json.dumps(build(settings), indent=2).encode())
         argv = envoy_command(path, concurrency or len(os.sched_getaffinity(0)))
     except (UpError, OSError) as error:
         raise click.ClickException(str(error)) from error
     sys.stdout.flush()
     os.execv(argv[0], argv)  # noqa: S606 - no shell is wanted
+
+
+def _tls(given: TlsOptions | None) -> Any:
+    """`ext_proc.tls.TlsFiles`, or None."""
+    if given is None:
+        return None
+    return server_part("ext_proc.tls").TlsFiles(given.cert, given.key, given.ca, given.name)
 
 
 def server_part(name: str) -> Any:

@@ -57,6 +57,9 @@ def _headline(status: Mapping[str, Any]) -> str:
     if status.get("refused"):
         lines.append("  What was good last stays live.")
     lines += [f"  {fact}" for fact in _facts(status.get("store") or {})]
+    for found in status.get("expiring", []):
+        what = "has expired and is still sent" if found["expired"] else "expires soon"
+        lines.append(f"  credential {found['name']} {what}: {found['expires_at']}")
     return "\n".join(lines) + "\n"
 
 

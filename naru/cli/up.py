@@ -12,6 +12,7 @@ from naru.cli._context import GlobalOptions
 
 @click.command()
 @click.option("--demo", is_flag=True, help="With a local model, a proxy for it, and a first call.")
+@click.option("--tls", is_flag=True, help="TLS with client certificates for xDS and etcd.")
 @click.option("--open", "open_", is_flag=True, help="No key is needed to call. Loopback only.")
 @click.option(
     "--data-dir",
@@ -19,7 +20,7 @@ from naru.cli._context import GlobalOptions
     help="Where to keep keys, data and sockets.  [default: .naru]",
 )
 @click.pass_obj
-def up(options: GlobalOptions, demo: bool, open_: bool, data_dir: Path | None) -> None:
+def up(options: GlobalOptions, demo: bool, open_: bool, tls: bool, data_dir: Path | None) -> None:
     """Run etcd, the control plane, ext_proc and Envoy until Ctrl-C.
 
     Ctrl-C once lets requests that are under way finish; twice stops at once.
@@ -28,6 +29,7 @@ def up(options: GlobalOptions, demo: bool, open_: bool, data_dir: Path | None) -
     from naru.up import up as run
 
     try:
-        sys.exit(run(data_dir=data_dir or options.data_dir, demo=demo, open_=open_))
+        where = data_dir or options.data_dir
+        sys.exit(run(data_dir=where, demo=demo, open_=open_, tls=tls))
     except UpError as error:
         raise click.ClickException(str(error)) from error

@@ -18,16 +18,19 @@ from naru.up.settings import read_settings
 __all__ = ["UpError", "up"]
 
 
-def up(*, data_dir: Path | None = None, demo: bool = False, open_: bool = False) -> int:
+def up(
+    *, data_dir: Path | None = None, demo: bool = False, open_: bool = False, tls: bool = False
+) -> int:
     """Run the system until a signal ends it; the exit status.
 
     Raises:
         UpError: it cannot start, and why.
     """
-    settings = read_settings(os.environ, data_dir=data_dir, demo=demo, open_=open_)
+    settings = read_settings(os.environ, data_dir=data_dir, demo=demo, open_=open_, tls=tls)
     where = files.prepare_data_dir(settings.data_dir)
     lock = files.lock(where)
     options = [*(["--demo"] if demo else []), *(["--open"] if open_ else [])]
+    options += ["--tls"] if tls else []
     arguments = ("--data-dir", str(where), "--lock", str(lock), *options)
     os.environ.update(python.own_path())
     endpoints = where / "endpoints.json"

@@ -9,6 +9,7 @@ import functools
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from naru.up import probes
@@ -16,7 +17,7 @@ from naru.up.console import NAME_WIDTH, Console
 from naru.up.control import answering
 from naru.up.errors import UpError
 from naru.up.guard import release_signals
-from naru.up.layout import lay_out
+from naru.up.layout import Layout, lay_out
 from naru.up.lines import Redactor
 from naru.up.settings import UpSettings, read_settings
 from naru.up.supervisor import Supervisor
@@ -27,7 +28,11 @@ def main() -> int:
     release_signals()
     options = _options()
     settings = read_settings(
-        os.environ, data_dir=options.data_dir, demo=options.demo, open_=options.open
+        os.environ,
+        data_dir=options.data_dir,
+        demo=options.demo,
+        open_=options.open,
+        tls=options.tls,
     )
     os.set_inheritable(options.lock, False)
     try:
@@ -48,7 +53,7 @@ async def _run(settings: UpSettings, lifeline: int) -> None:
     for note in layout.notes:
         console.say(note)
     try:
-        async with probes.new_http() as http:
+        async with probes.new_http(layout.tls) as http, _fresh(layout, console):
             system = build_system(settings, layout, console, http)
             supervisor = Supervisor(system, console, stop, hurry)
             commands = {"restart": functools.partial(supervisor.replace, "ext_proc")}
@@ -58,6 +63,19 @@ async def _run(settings: UpSettings, lifeline: int) -> None:
         # The guard does this, too, unless it was killed.
         (layout.data_dir / "endpoints.json").unlink(missing_ok=True)
         layout.clean_up()
+
+
+@contextlib.asynccontextmanager
+async def _fresh(layout: Layout, console: Console) -> AsyncIterator[None]:
+    """Certificates are renewed as long as the block lasts, if there are any."""
+    renewing = asyncio.ensure_future(
+        asyncio.sleep(0) if layout.tls is None else layout.tls.keep_fresh(console.say)
+    )
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.wait({renewing})
 
 
 def _listen(stop: asyncio.Event, hurry: asyncio.Event, lifeline: int) -> None:
@@ -85,6 +103,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--demo", action="store_true")
     parser.add_argument("--open", action="store_true")
+    parser.add_argument("--tls", action="store_true")
     parser.add_argument("--lock", type=int, required=True)
     parser.add_argument("--lifeline", type=int, required=True)
     return parser.parse_args()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from naru.up.binaries import version
 from naru.up.errors import UnusableData
 from naru.up.settings import UpSettings
 from naru.up.sockets import is_free, pick_free, socket_dir
+from naru.up.tls import TlsDir
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Layout:
     state_key: str = field(repr=False)
     failover_key: str = field(repr=False)
     notes: tuple[str, ...] = ()
+    tls: TlsDir | None = None
 
     @property
     def worker_ids(self) -> tuple[str, ...]:
@@ -41,7 +44,13 @@ class Layout:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        return (self.kek, self.admin_token, self.model_token, self.state_key, self.failover_key)
+        return (
+            *self.kek.replace(",", " ").split(),
+            self.admin_token,
+            self.model_token,
+            self.state_key,
+            self.failover_key,
+        )
 
     def clean_up(self) -> None:
         for path in (*self.sockets, self.failover_socket):
@@ -81,8 +90,19 @@ def lay_out(settings: UpSettings) -> Layout:
         state_key_file=state_key_file,
         failover_key_file=failover_key_file,
         notes=settled.notes,
+        tls=_tls(data_dir, settled.addresses) if settings.tls else None,
         **secrets,
     )
+
+
+def _tls(data_dir: Path, at: Mapping[str, Address]) -> TlsDir:
+    """Certificates for this run, for every name by which the parts that listen are reached."""
+    listening = (at["xds"], at["etcd"])
+    names = (host for each in listening for host in (each.host, each.local.host))
+    known = dict.fromkeys((*names, "localhost", "127.0.0.1", "::1", socket.gethostname()))
+    tls = TlsDir(data_dir / "tls", tuple(name for name in known if name not in ("0.0.0.0", "::")))  # noqa: S104 - compared
+    tls.prepare()
+    return tls
 
 
 def _kek(path: Path, data_dir: Path) -> str:

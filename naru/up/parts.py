@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 
+from naru._xds_tls import XdsTls, sds_files
 from naru.bootstrap import BootstrapSettings, bootstrap
 from naru.up import binaries, probes, python
 from naru.up.child import ChildSpec
@@ -17,6 +18,7 @@ from naru.up.lines import tidy_zap
 from naru.up.machine import own_addresses, system_ca
 from naru.up.settings import UpSettings
 from naru.up.sockets import listen
+from naru.up.tls import SUFFIX, TlsDir
 
 _MIB = 1024 * 1024
 _LONGEST_ANSWER = 300.0
@@ -36,6 +38,8 @@ _ETCD_OPTIONS = (
 
 def etcd(layout: Layout, http: httpx.AsyncClient) -> ChildSpec:
     client, peer = layout.at["etcd"].url, layout.at["etcd_peer"].url
+    if layout.tls is not None:
+        client = client.replace("http:", "https:", 1)
     argv = (
         str(binaries.find("etcd")),
         "--name=naru",
@@ -46,6 +50,7 @@ def etcd(layout: Layout, http: httpx.AsyncClient) -> ChildSpec:
         f"--initial-advertise-peer-urls={peer}",
         f"--initial-cluster=naru={peer}",
         *_ETCD_OPTIONS,
+        *_etcd_tls(layout.tls),
     )
     return ChildSpec(
         name="etcd",
@@ -55,6 +60,30 @@ def etcd(layout: Layout, http: httpx.AsyncClient) -> ChildSpec:
         ready=probes.etcd_healthy(http, client),
         tidy=tidy_zap,
     )
+
+
+def _etcd_tls(tls: TlsDir | None) -> tuple[str, ...]:
+    """Options with which etcd takes the control plane alone for a client."""
+    if tls is None:
+        return ()
+    files = tls.of("etcd")
+    return (
+        f"--cert-file={files.cert}",
+        f"--key-file={files.key}",
+        f"--trusted-ca-file={files.ca}",
+        "--client-cert-auth",
+        f"--client-cert-allowed-hostname=control-plane.{SUFFIX}",
+        "--enable-grpc-gateway=false",  # it would be a client that shows etcd's own certificate
+    )
+
+
+def _control_plane_tls(tls: TlsDir | None) -> dict[str, str]:
+    if tls is None:
+        return {}
+    files = tls.of("control-plane")
+    cert, key, ca = str(files.cert), str(files.key), str(files.ca)
+    xds = {"NARU_XDS_TLS_CERT": cert, "NARU_XDS_TLS_KEY": key, "NARU_XDS_TLS_CLIENT_CA": ca}
+    return xds | {"NARU_ETCD_CERT": cert, "NARU_ETCD_KEY": key, "NARU_ETCD_CA": ca}
 
 
 def control_plane(layout: Layout, settings: UpSettings, http: httpx.AsyncClient) -> ChildSpec:
@@ -71,10 +100,12 @@ def control_plane(layout: Layout, settings: UpSettings, http: httpx.AsyncClient)
 def role_environment(layout: Layout, settings: UpSettings) -> dict[str, str]:
     """The `NARU_*` variables that tell the control plane where everything is."""
     kek = {"NARU_KEK": settings.kek} if settings.kek else {"NARU_KEK_FILE": str(layout.kek_file)}
+    tls = _control_plane_tls(layout.tls)
     own = (*map(str, own_addresses(layout.at)), settings.own)
     trusted = settings.system_ca or system_ca()
     return (
         kek
+        | tls
         | ({"NARU_SYSTEM_CA": trusted} if trusted else {})
         | {
             "NARU_DATA_DIR": str(layout.data_dir),
@@ -82,7 +113,7 @@ def role_environment(layout: Layout, settings: UpSettings) -> dict[str, str]:
             "NARU_API_ADDRESS": str(layout.at["api"]),
             "NARU_XDS_ADDRESS": str(layout.at["xds"]),
             "NARU_ENVOY_ADMIN_ADDRESS": str(layout.at["envoy_admin"]),
-            "NARU_ETCD_ENDPOINTS": str(layout.at["etcd"]),
+            "NARU_ETCD_ENDPOINTS": ("https://" if tls else "") + str(layout.at["etcd"]),
             "NARU_OWN_ADDRESSES": ",".join(own),
             "NARU_ADMIN_TOKEN_FILE": str(layout.admin_token_file),
             "NARU_EXT_PROC_SOCKETS": ",".join(map(str, layout.sockets)),
@@ -111,6 +142,7 @@ def ext_proc(layout: Layout, settings: UpSettings, index: int) -> ChildSpec:
         "grace": _LONGEST_ANSWER if inherited else 10.0,
         "state_dir": str(layout.data_dir / "ext_proc"),
         "state_key_file": str(layout.state_key_file),
+        "tls": _worker_tls(layout.tls),
     }
     return ChildSpec(
         name=f"ext_proc.{index}",
@@ -131,6 +163,30 @@ def ext_proc(layout: Layout, settings: UpSettings, index: int) -> ChildSpec:
     )
 
 
+def _worker_tls(tls: TlsDir | None) -> dict[str, str] | None:
+    if tls is None:
+        return None
+    files = tls.of("ext-proc")
+    return {"cert": str(files.cert), "key": str(files.key), "ca": str(files.ca)}
+
+
+def _envoy_tls(layout: Layout, directory: Path) -> XdsTls | None:
+    """Beside the bootstrap are the files in which Envoy looks for new certificates."""
+    if layout.tls is None:
+        return None
+    files = layout.tls.of("envoy")
+    tls = XdsTls(
+        cert=str(files.cert),
+        key=str(files.key),
+        ca=str(files.ca),
+        name=layout.at["xds"].local.host,
+        sds_dir=str(directory),
+    )
+    for name, content in sds_files(tls).items():
+        write_atomically(directory / name, json.dumps(content, indent=2).encode())
+    return tls
+
+
 def failover(layout: Layout) -> ChildSpec:
     """What Envoy starts from while the control plane is away."""
     process = {
@@ -138,6 +194,7 @@ def failover(layout: Layout) -> ChildSpec:
         "xds_address": str(layout.at["xds"].local),
         "state_file": str(layout.data_dir / "envoy" / "envoy.lkg"),
         "key_file": str(layout.failover_key_file),
+        "tls": _worker_tls(layout.tls),
     }
     return ChildSpec(
         name="failover",
@@ -151,6 +208,8 @@ def failover(layout: Layout) -> ChildSpec:
 
 def envoy(layout: Layout, settings: UpSettings, http: httpx.AsyncClient) -> ChildSpec:
     xds, admin = layout.at["xds"].local, layout.at["envoy_admin"]
+    path = layout.data_dir / "envoy" / "bootstrap.json"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     document = bootstrap(
         BootstrapSettings(
             xds_host=xds.host,
@@ -161,11 +220,10 @@ def envoy(layout: Layout, settings: UpSettings, http: httpx.AsyncClient) -> Chil
             admin_port=admin.port,
             node_id=settings.node_id,
             max_heap_mib=settings.envoy_max_heap_mib,
+            xds_tls=_envoy_tls(layout, path.parent),
             failover_socket=str(layout.failover_socket),
         )
     )
-    path = layout.data_dir / "envoy" / "bootstrap.json"
-    path.parent.mkdir(mode=0o700, exist_ok=True)
     write_atomically(path, json.dumps(document, indent=2).encode())
     return ChildSpec(
         name="envoy",

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from naru.up.tls import TlsDir
+
 Probe = Callable[[], Awaitable[bool]]
 _PATIENCE = 2.0
 _PING_PATIENCE = 1.5
 
 
-def new_http() -> httpx.AsyncClient:
-    """A client for loopback only: proxies of the environment do not apply."""
-    return httpx.AsyncClient(trust_env=False, timeout=_PATIENCE)
+def new_http(tls: TlsDir | None = None) -> httpx.AsyncClient:
+    """A client for loopback only: proxies of the environment do not apply. To etcd it is the
+    control plane."""
+    if tls is None:
+        return httpx.AsyncClient(trust_env=False, timeout=_PATIENCE)
+    files = tls.of("control-plane")
+    context = ssl.create_default_context(cafile=files.ca)
+    context.load_cert_chain(files.cert, files.key)
+    return httpx.AsyncClient(trust_env=False, timeout=_PATIENCE, verify=context)
 
 
 def http_ok(http: httpx.AsyncClient, url: str) -> Probe:

@@ -40,6 +40,7 @@ class UpSettings:
             one to two and a half times as much as the worker, and fewer workers have more to do
             each time they wake.
         envoy_threads: one for each core.
+        tls: xDS and etcd want a certificate, of an authority in the data directory.
         drain: seconds that a graceful stop waits for requests that are under way.
         system_ca: the file of certificates that upstreams are checked with; empty: this machine's.
         own: addresses of the gateway's own, beside those of the parts, that no upstream may have.
@@ -57,6 +58,7 @@ class UpSettings:
     envoy_max_heap_mib: int = DEFAULT_MAX_HEAP_MIB
     kek_file: Path | None = None
     admin_token_file: Path | None = None
+    tls: bool = False
     kek: str = field(default="", repr=False)
     own: str = ""
     system_ca: str = ""
@@ -68,6 +70,7 @@ def read_settings(
     data_dir: Path | None = None,
     demo: bool = False,
     open_: bool = False,
+    tls: bool = False,
 ) -> UpSettings:
     """The settings that options and environment give.
 
@@ -77,12 +80,13 @@ def read_settings(
     wanted = {name: _address(environment, name, default) for name, default in DEFAULTS.items()}
     if demo:
         wanted["menu_writer"] = _address(environment, "menu_writer", DEMO_MODEL)
-    _check_reach(wanted, open_=open_)
+    _check_reach(wanted, open_=open_, tls=tls)
     return UpSettings(
         data_dir=(data_dir or Path(environment.get("NARU_DATA_DIR") or ".naru")).absolute(),
         wanted=wanted,
         demo=demo,
         open=open_,
+        tls=tls,
         workers=_count(environment, "NARU_WORKERS", max(1, _cores() // 2)),
         envoy_threads=_count(environment, "NARU_ENVOY_THREADS", _cores()),
         transport=_transport(environment),
@@ -118,7 +122,12 @@ def _etcd(environment: Mapping[str, str], default: str) -> Address:
     return Address.parse(asked.removeprefix("http://"), explicit=True)
 
 
-def _check_reach(wanted: Mapping[str, Address], *, open_: bool) -> None:
+def _check_reach(wanted: Mapping[str, Address], *, open_: bool, tls: bool) -> None:
+    if not tls and not wanted["xds"].loopback:
+        raise UpError(
+            f"xDS carries secrets, so without --tls it must listen on loopback, not on "
+            f"{wanted['xds']}."
+        )
     for name, reason in _LOOPBACK_ONLY.items():
         if not wanted[name].loopback:
             raise UpError(f"{name} must listen on loopback, not on {wanted[name]}: {reason}.")

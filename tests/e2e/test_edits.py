@@ -11,10 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.gateway import Gateway, document
+from tests.support.gateway import Gateway, document, wait_for
 from tests.support.provider import Provider, running_provider
 
 EDITS = 200
+HOSTS = ["127.0.0.1"]
+USER = {"role": "user", "content": "hello"}
 MARK = re.compile(r"\[v(\d+)\]")
 
 
@@ -161,3 +163,80 @@ def test_a_rotated_secret_is_used_without_a_new_route(gateway: Gateway, provider
         accepted = gateway.run("rotated", good)
         assert accepted.status_code == 200
         assert accepted.headers["x-naru-plan"] == refused.headers["x-naru-plan"]
+
+
+class Calls:
+    """Callers of one proxy that never pause; `settle` waits until every call is a later one."""
+
+    def __init__(self, gateway: Gateway, path: str, body: dict[str, Any]) -> None:
+        self.failures: list[str] = []
+        self._counts = [0, 0, 0]
+        self._stop = threading.Event()
+        url = gateway.endpoints["gateway"]
+        self._threads = [
+            threading.Thread(target=self._call, args=(i, url, path, body)) for i in range(3)
+        ]
+
+    def settle(self) -> None:
+        before = list(self._counts)
+        wait_for(
+            lambda: all(now >= was + 2 for now, was in zip(self._counts, before, strict=True)),
+            why="two more calls of each caller",
+        )
+
+    def _call(self, i: int, url: str, path: str, body: dict[str, Any]) -> None:
+        with httpx.Client(base_url=url, timeout=30) as client:
+            while not self._stop.is_set():
+                response = client.post(path, json=body)
+                if response.status_code != 200:
+                    self.failures.append(f"{response.status_code} {response.text}")
+                self._counts[i] += 1
+
+    def __enter__(self) -> Calls:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(40)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("lane", ["request", "native"])
+def test_rotations_under_load_lose_no_request(gateway: Gateway, lane: str) -> None:
+    """The provider takes the old key until the new one is acknowledged and what was under way has
+    ended, and not a moment longer. Key-encryption keys are rotated in between."""
+    name = f"turned-{lane}"
+    with running_provider(key="sk-turn-0") as other:
+        other.keep = False
+        key = document(
+            "Credential", name, {"type": "bearer", "secret": "sk-turn-0", "allowedHosts": HOSTS}
+        )
+        spec: dict[str, Any] = {"dialect": "openai", "url": other.url, "credential": name}
+        there: dict[str, Any] = {"upstreams": [{"name": name}]}
+        path, body = f"/p/{name}/v1/chat/completions", {"model": "m", "messages": [USER]}
+        if lane == "request":
+            there |= {"template": "edited", "params": {"temperature": 0}}
+            there["upstreams"][0]["model"] = "m"
+            path, body = f"/p/{name}", {"variables": {}}
+        proxied = document("Proxy", name, there)
+        gateway.apply(marked(0), key, document("Upstream", name, spec), proxied)
+        with Calls(gateway, path, body) as calls:
+            for turn in range(1, 9):
+                other.older, other.key = other.key, f"sk-turn-{turn}"
+                key["spec"]["secret"] = other.key
+                gateway.apply(key)
+                calls.settle()
+                other.older = ""
+                calls.settle()
+                if turn % 4 == 0:
+                    assert gateway.api.post("/api/v1/keys/rotate").status_code == 200
+            other.older, other.key = other.key, "sk-turn-7"
+            back = gateway.api.post(f"/api/v1/credentials/{name}/rollback?wait=20s")
+            assert back.status_code == 200, back.text
+            calls.settle()
+            other.older = ""
+            calls.settle()
+        assert calls.failures == []

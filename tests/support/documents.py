@@ -8,7 +8,12 @@ KEY_A, KEY_B = Key("credentials", "a"), Key("credentials", "b")
 
 
 def credential(name: str = "a", secret: str | None = "s3cret", **spec: object) -> Resource:
-    known = {"type": "bearer", **({} if secret is None else {"secret": secret}), **spec}
+    known = {
+        "type": "bearer",
+        "allowedHosts": ["127.0.0.1"],
+        **({} if secret is None else {"secret": secret}),
+        **spec,
+    }
     return _resource("Credential", name, known)
 
 

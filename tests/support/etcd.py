@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -21,6 +22,8 @@ from importlib.metadata import distribution
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from naru.up.tls import Files
 
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 10.0
@@ -44,13 +47,17 @@ def free_ports(count: int) -> list[int]:
 
 
 class EtcdProcess:
-    """One etcd member. `args` are added to its command line."""
+    """One etcd member. `args` are added to its command line; with `tls` it wants certificates of
+    that authority."""
 
-    def __init__(self, directory: Path, args: Sequence[str] = ()) -> None:
+    def __init__(self, directory: Path, args: Sequence[str] = (), tls: Files | None = None) -> None:
         self.directory = directory
         self.data_dir = directory / "data"
         self.log_file = directory / "etcd.log"
         self._args = tuple(args)
+        self._tls = tls
+        self.user = ""
+        """`name:password` for `ctl`, once users are asked for."""
         self._process: subprocess.Popen[bytes] | None = None
         self._port, self._peer_port = 0, 0
 
@@ -100,7 +107,12 @@ class EtcdProcess:
 
     def ctl(self, *args: str, stdin: str = "") -> str:
         """What `etcdctl ARGS` prints."""
-        command = [str(etcd_binary("etcdctl")), f"--endpoints={self.endpoint}", *args]
+        command = [
+            str(etcd_binary("etcdctl")),
+            f"--endpoints={self._url}",
+            *self._ctl_options(),
+            *args,
+        ]
         environment = {**os.environ, "ETCDCTL_API": "3"}
         done = subprocess.run(
             command, input=stdin, env=environment, capture_output=True, text=True, timeout=20
@@ -127,8 +139,17 @@ class EtcdProcess:
     ) -> None:
         self.stop()
 
+    @property
+    def _url(self) -> str:
+        return f"{'http' if self._tls is None else 'https'}://{self.endpoint}"
+
+    def _ctl_options(self) -> list[str]:
+        tls = self._tls
+        files = [f"--cert={tls.cert}", f"--key={tls.key}", f"--cacert={tls.ca}"] if tls else []
+        return [*files, f"--user={self.user}"] if self.user else files
+
     def _spawn(self) -> None:
-        client, peer = f"http://{self.endpoint}", f"http://127.0.0.1:{self._peer_port}"
+        client, peer = self._url, f"http://127.0.0.1:{self._peer_port}"
         command = [
             str(etcd_binary()),
             "--name=test",
@@ -139,6 +160,7 @@ class EtcdProcess:
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=test={peer}",
             "--log-level=warn",
+            *_tls_options(self._tls),
             *self._args,
         ]
         with self.log_file.open("ab") as log:
@@ -158,9 +180,14 @@ class EtcdProcess:
         return False
 
     def _is_healthy(self) -> bool:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        if self._tls is not None:
+            context = ssl.create_default_context(cafile=self._tls.ca)
+            context.load_cert_chain(self._tls.cert, self._tls.key)
+            handlers.append(urllib.request.HTTPSHandler(context=context))
+        opener = urllib.request.build_opener(*handlers)
         try:
-            with opener.open(f"http://{self.endpoint}/health", timeout=1) as answer:
+            with opener.open(f"{self._url}/health", timeout=1) as answer:
                 return b'"true"' in answer.read()
         except (OSError, urllib.error.URLError):
             return False
@@ -177,3 +204,10 @@ class EtcdProcess:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(STOP_TIMEOUT)
+
+
+def _tls_options(tls: Files | None) -> list[str]:
+    if tls is None:
+        return []
+    files = [f"--cert-file={tls.cert}", f"--key-file={tls.key}", f"--trusted-ca-file={tls.ca}"]
+    return [*files, "--client-cert-auth"]

@@ -50,6 +50,7 @@ class Provider:
     """What a test sees: the address, the key that is right, and what came.
 
     Attributes:
+        older: another key that it takes as well, as providers do while one is replaced.
         keep: whether to record (a load test turns it off).
         tls: whether it speaks HTTPS.
         asked_for: the server name (SNI) of every TLS handshake.
@@ -57,6 +58,7 @@ class Provider:
 
     port: int
     key: str = "sk-provider-canary"
+    older: str = ""
     received: list[Received] = field(default_factory=list)
     keep: bool = True
     tls: bool = False
@@ -69,6 +71,10 @@ class Provider:
     def url_at(self, host: str) -> str:
         """Its URL by another name."""
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}/base/v1"
+
+    @property
+    def accepted(self) -> set[str]:
+        return {f"Bearer {key}" for key in (self.key, self.older) if key}
 
     def by_request_id(self, request_id: str) -> Received:
         (found,) = [r for r in self.received if r.headers.get("x-request-id") == request_id]
@@ -114,7 +120,7 @@ def _app(provider: Provider) -> Starlette:
 
 
 async def _chat(provider: Provider, request: Request) -> Response:
-    if request.headers.get("authorization") != f"Bearer {provider.key}":
+    if request.headers.get("authorization") not in provider.accepted:
         return _error(401, "invalid_api_key", "Incorrect API key provided.")
     if request.headers.get("content-type") != "application/json":
         return _error(415, "unsupported_content_type", "Unsupported content type.")

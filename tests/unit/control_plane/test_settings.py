@@ -30,6 +30,9 @@ def test_everything_can_be_set() -> None:
             "NARU_KEK_FILE": "/run/kek",
             "NARU_API_ADDRESS": "[::1]:0",
             "NARU_XDS_ADDRESS": "0.0.0.0:18000",
+            "NARU_XDS_TLS_CERT": "/tls/tls.crt",
+            "NARU_XDS_TLS_KEY": "/tls/tls.key",
+            "NARU_XDS_TLS_CLIENT_CA": "/tls/ca.crt",
             "NARU_GATEWAY_ADDRESS": "0.0.0.0:8080",
             "NARU_ETCD_ENDPOINTS": "http://etcd-0:2379, etcd-1:2379,",
             "NARU_ETCD_MAX_TXN_OPS": "128",
@@ -97,6 +100,63 @@ def test_the_key_is_not_shown() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings.from_environ({}).drain = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.0.2.7"])
+def test_xds_leaves_loopback_with_certificates_only(host: str) -> None:
+    names = ("NARU_XDS_TLS_CERT", "NARU_XDS_TLS_KEY", "NARU_XDS_TLS_CLIENT_CA")
+    environ = {"NARU_XDS_ADDRESS": f"{host}:10002"}
+    with pytest.raises(SettingsError, match="xDS carries secrets") as caught:
+        Settings.from_environ(environ)
+    assert all(name in str(caught.value) for name in names)
+    with pytest.raises(SettingsError, match="NARU_XDS_TLS_KEY"):
+        Settings.from_environ(environ | {names[0]: "/c", names[2]: "/a"})
+    settings = Settings.from_environ(environ | {name: f"/{name}" for name in names})
+    assert settings.xds_tls is not None
+    assert settings.xds_tls.ca == Path("/NARU_XDS_TLS_CLIENT_CA")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "localhost:1"])
+def test_xds_on_loopback_may_be_plain(address: str) -> None:
+    assert Settings.from_environ({"NARU_XDS_ADDRESS": address}).xds_tls is None
+
+
+def test_access_to_etcd() -> None:
+    access = Settings.from_environ(
+        {
+            "NARU_ETCD_ENDPOINTS": "https://etcd-0:2379",
+            "NARU_ETCD_CA": "/ca",
+            "NARU_ETCD_CERT": "/cert",
+            "NARU_ETCD_KEY": "/key",
+            "NARU_ETCD_USER": "naru",
+            "NARU_ETCD_PASSWORD_FILE": "/password",
+        }
+    ).etcd.access
+    assert access.tls
+    assert (access.ca, access.cert, access.key) == (Path("/ca"), Path("/cert"), Path("/key"))
+    assert (access.user, access.password_file) == ("naru", Path("/password"))
+    assert not Settings.from_environ({}).etcd.access.tls
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"NARU_ETCD_CERT": "/c"}, "NARU_ETCD_KEY"),
+        ({"NARU_ETCD_USER": "naru"}, "NARU_ETCD_PASSWORD_FILE"),
+        ({"NARU_ETCD_CA": "/c", "NARU_ETCD_ENDPOINTS": "http://127.0.0.1:1"}, "http://"),
+        (
+            {
+                "NARU_ETCD_USER": "naru",
+                "NARU_ETCD_PASSWORD_FILE": "/p",
+                "NARU_ETCD_ENDPOINTS": "192.0.2.7:2379",
+            },
+            "plain text",
+        ),
+    ],
+)
+def test_half_an_access_to_etcd_is_refused(environ: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        Settings.from_environ(environ)
 
 
 def test_where_upstreams_may_point() -> None:

@@ -164,6 +164,7 @@ async def test_status(api: Api) -> None:
             "degraded": [],
             "unreadable": [{"key": "credentials/a", "code": "wrong_kek", "message": "another key"}],
         },
+        "expiring": [],
         "resources": {"upstreams": 2},
         "nodes": [
             {
