@@ -129,12 +129,22 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         for name, work in (
             ("the compile loop", compilation.run(store.reflector.subscribe())),
             ("the isolation of what nodes refuse", warden.run()),
+            ("the maintenance of etcd", store.maintenance.run()),
         ):
             stack.push_async_callback(_ended, _watched(work, failed, name))
         await server.start()
         stack.push_async_callback(server.stop, _LAST_WORDS)
         app = create_app(
-            State(store, store.reflector, compilation, hub, state_token, metrics, settings.limits)
+            State(
+                store,
+                store.reflector,
+                compilation,
+                hub,
+                state_token,
+                metrics,
+                settings.limits,
+                store.maintenance,
+            )
         )
         web = _Web(_web_config(app, settings))
         serving = _watched(web.serve(sockets=[listening]), failed, "the API")
@@ -207,7 +217,7 @@ def _validator(settings: Settings) -> EnvoyValidator | None:
 def _open(settings: Settings, sealer: Sealer) -> Store:
     etcd = settings.etcd
     limits = Limits(max_operations=etcd.max_operations, max_bytes=etcd.max_bytes)
-    return Store(etcd.endpoints, sealer, limits=limits)
+    return Store(etcd.endpoints, sealer, limits=limits, policy=etcd.policy)
 
 
 @contextlib.contextmanager

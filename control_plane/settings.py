@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from control_plane.compile import GatewaySettings
+from control_plane.store import Policy
 
 T = TypeVar("T")
 MIB: Final = 1024 * 1024
@@ -63,11 +64,13 @@ class EtcdSettings:
         endpoints: each `host:port`.
         max_operations: what the cluster was started with as `--max-txn-ops`.
         max_bytes: what it was started with as `--max-request-bytes`.
+        policy: its quota, and how much history it keeps.
     """
 
     endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
     max_operations: int = 10_240
     max_bytes: int = 32 * MIB
+    policy: Policy = field(default_factory=Policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,17 @@ def _etcd(read: _Reader) -> EtcdSettings:
         endpoints=read.get("NARU_ETCD_ENDPOINTS", _endpoints, default.endpoints),
         max_operations=read.get("NARU_ETCD_MAX_TXN_OPS", _count(2), default.max_operations),
         max_bytes=read.get("NARU_ETCD_MAX_REQUEST_BYTES", _count(65_536), default.max_bytes),
+        policy=_policy(read),
+    )
+
+
+def _policy(read: _Reader) -> Policy:
+    default = Policy()
+    kept = round(default.keep_seconds)
+    return Policy(
+        quota=read.get("NARU_ETCD_QUOTA_BYTES", _count(MIB), default.quota),
+        keep_seconds=read.get("NARU_ETCD_KEEP_SECONDS", _count(1), kept),
+        keep_revisions=read.get("NARU_ETCD_KEEP_REVISIONS", _count(1), default.keep_revisions),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from control_plane.api._token import AdminToken
 from control_plane.compile import Compiled
 from control_plane.resources import Key, Resource
 from control_plane.settings import ApiLimits
-from control_plane.store import Build, Snapshot, StoredProblem, StoreUnavailable
+from control_plane.store import Build, Snapshot, Space, StoredProblem, StoreUnavailable
 from control_plane.xds import NodeStatus, RevisionStatus
 
 
@@ -74,6 +74,16 @@ class Serving(Protocol):
     async def wait(self, revision: int, timeout: float) -> RevisionStatus: ...
 
 
+class Upkeep(Protocol):
+    """`control_plane.store.Store.maintenance`."""
+
+    @property
+    def space(self) -> Space | None: ...
+
+    @property
+    def problems(self) -> Sequence[str]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """Everything that the routers use."""
@@ -85,6 +95,7 @@ class State:
     token: AdminToken
     metrics: Metrics
     limits: ApiLimits = field(default_factory=ApiLimits)
+    upkeep: Upkeep | None = None
 
     @property
     def snapshot(self) -> Snapshot:

@@ -86,4 +86,10 @@ def _gauges(state: State) -> Iterable[tuple[str, str, float]]:
     yield "naru_etcd_connected", "1 while etcd is followed", state.reflector.trouble is None
     yield "naru_xds_connected_nodes", "Nodes connected", connected
     yield "naru_xds_rejected_types", "Types that nodes have refused last, over all nodes", errors
+    space = state.upkeep.space if state.upkeep is not None else None
+    if space is not None:
+        yield "naru_etcd_size_bytes", "Size of etcd's file, which its quota counts", space.size
+        yield "naru_etcd_in_use_bytes", "Bytes of etcd's file that are in use", space.in_use
+        yield "naru_etcd_quota_bytes", "Quota of etcd's file", space.quota
+        yield "naru_etcd_full", "1 while etcd takes no write", space.full
     yield "naru_resources", "Resources stored", len(state.reflector.snapshot.stored)

@@ -3,6 +3,7 @@
 `Store.commit` is the only way to write, `Store.reflector` the only way to read.
 """
 
+from control_plane.store._upkeep import Policy, Space
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import (
     Conflict,
@@ -43,11 +44,13 @@ __all__ = [
     "KekError",
     "Limits",
     "OutcomeUnknown",
+    "Policy",
     "Reflector",
     "SealError",
     "Sealer",
     "SealerLike",
     "Snapshot",
+    "Space",
     "Store",
     "StoreError",
     "StoreUnavailable",

@@ -72,6 +72,11 @@ class EtcdClient:
         """The endpoint that the next call goes to."""
         return self._endpoints[self._current]
 
+    @property
+    def endpoints(self) -> Sequence[str]:
+        """All of them."""
+        return self._endpoints
+
     def rotate(self, failed: str) -> None:
         """Leaves the endpoint that failed, unless another call has done so already."""
         if failed == self.endpoint:
@@ -158,7 +163,10 @@ class EtcdClient:
             await channel.close()
 
     def _channel(self) -> grpc.aio.Channel:
-        endpoint = self.endpoint
+        return self.channel(self.endpoint)
+
+    def channel(self, endpoint: str) -> grpc.aio.Channel:
+        """The channel to one endpoint."""
         if endpoint not in self._channels:
             self._channels[endpoint] = _open(endpoint, self._credentials)
         return self._channels[endpoint]

@@ -4,6 +4,7 @@
 {prefix}/resources/{plural}/{name}   one resource, see `codec.py`
 {prefix}/records/{family}/{name}     a document of the product's own, see `Snapshot.records`
 {prefix}-audit/{milliseconds}-{id}   one write, by whom and why; never followed
+{prefix}-maintenance                 leased: the replica that looks after etcd
 """
 
 from __future__ import annotations
@@ -59,6 +60,11 @@ class Layout:
     def audit(self) -> bytes:
         """What the keys of the audit trail begin with; they lie outside of the range."""
         return f"{self.prefix}-audit/".encode()
+
+    @property
+    def maintenance(self) -> bytes:
+        """The lock of the replica that looks after etcd; outside of the range."""
+        return f"{self.prefix}-maintenance".encode()
 
     def audit_entry(self, milliseconds: int, write_id: str) -> bytes:
         """The key of an entry: in the order of time (Unix), and unique."""

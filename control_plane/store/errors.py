@@ -4,6 +4,7 @@
     ├── Conflict               409  conflict            others wrote first, too many times in a row
     ├── TooLarge               413  too_large           refused before anything was written
     ├── StoreUnavailable       503  store_unavailable   etcd does not answer; nothing was written
+    │   └── StoreFull          503  store_full          etcd is above its quota; nothing was written
     ├── OutcomeUnknown         503  outcome_unknown     etcd fell silent in the middle of a write
     ├── Undecodable            500  undecodable         a stored document is not a valid resource
     └── SealError              500  seal_error

@@ -23,6 +23,8 @@ from control_plane.store import _guard, _wire
 from control_plane.store._client import EtcdClient, Outcome
 from control_plane.store._deadline import Deadline
 from control_plane.store._layout import Layout
+from control_plane.store._maintenance import Maintenance
+from control_plane.store._upkeep import Policy
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import Conflict, OutcomeUnknown, StoreUnavailable, TooLarge
 from control_plane.store.model import Changes, Guard, Snapshot
@@ -67,6 +69,7 @@ class Store:
         prefix: str = "/naru/v1",
         *,
         limits: Limits | None = None,
+        policy: Policy | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         silence: float = 5.0,
         page_size: int = 500,
@@ -75,6 +78,12 @@ class Store:
         self.codec = Codec(sealer)
         self._layout = Layout(prefix)
         self._limits = limits or Limits()
+        self.maintenance = Maintenance(
+            self._client,
+            self._layout.maintenance,
+            policy,
+            limits=(self._limits.max_operations, self._limits.max_bytes),
+        )
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self.reflector = Reflector(
