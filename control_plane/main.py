@@ -116,7 +116,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     sealer = _sealer(settings)
     state_token = _token(settings)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    metrics, hub = Metrics(), Hub(examined=True)
+    metrics = Metrics()
+    hub = Hub(examined=True, on_sent=metrics.sent)
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
         server, xds = _ads(hub, settings.xds)

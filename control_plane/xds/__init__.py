@@ -7,6 +7,7 @@ from control_plane.xds.errors import BadRequest, XdsError
 from control_plane.xds.hub import Hub
 from control_plane.xds.ledger import Ledger, NodeRevision, NodeStatus, RevisionStatus, TypeStatus
 from control_plane.xds.server import SERVER_OPTIONS
+from control_plane.xds.subscription import Response
 from control_plane.xds.switch import Refusal
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "NodeRevision",
     "NodeStatus",
     "Refusal",
+    "Response",
     "RevisionStatus",
     "TypeStatus",
     "XdsError",

@@ -29,7 +29,8 @@ class Hub:
     `linger` is how long, in seconds, a resource is served that nobody names any more; `patience`
     how long a client that does not answer holds up everybody else. Before the first target nothing
     is answered, so a control plane that has just started takes nothing away from anybody.
-    `examined`: somebody takes every `refusal`, and calls `judged`.
+    `on_sent` is told of every response. `examined`: somebody takes every `refusal`, and calls
+    `judged`.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Hub:
         linger: float = 90.0,
         patience: float = 10.0,
         examined: bool = False,
+        on_sent: Callable[[Response], None] = lambda response: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._core = Core(linger=linger, patience=patience, on_refused=self._refused)
         self._examined = examined
         self._refusals: asyncio.Queue[Refusal] = asyncio.Queue()
+        self._on_sent = on_sent
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: set[asyncio.Future[None]] = set()
@@ -109,7 +112,10 @@ class Hub:
         self._after()
 
     def next(self, number: int) -> Response | None:
-        return self._core.next(number)
+        response = self._core.next(number)
+        if response is not None:
+            self._on_sent(response)
+        return response
 
     def _after(self) -> None:
         """Something happened: those who wait look again, and the timer is set anew."""
