@@ -87,10 +87,17 @@ class TrialShape(_Shape):
     difference: list[DifferenceShape]
 
 
+class AsideShape(_Shape):
+    """A resource that is not live as it is stored."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class RevisionShape(StatusShape):
     """How far one revision has come; `problems` says why it could not be compiled."""
 
     revision: int
+    set_aside: list[AsideShape] = Field(default=[])
     problems: list[ProblemShape]
 
 
@@ -140,6 +147,15 @@ APPLY: Final = {
     **_errors(409, 413, 415, 422, 503),
 }
 REVISION: Final = {200: _answer("Per node.", "RevisionShape"), **_errors(404)}
+STATUS: Final = {200: {"description": "What is stored, and who has it."}, **_errors()}
+METRICS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}}
+}
+READY: Final[dict[int | str, dict[str, Any]]] = {
+    503: {"description": "Not ready; what is missing."}
+}
+OPEN: Final[dict[str, Any]] = {"security": []}
+"""Of the probes, which need no token."""
 
 
 def body(media_types: Iterable[str], *, many: bool = False) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Path, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from control_plane.api import _docs, _metrics, _openapi, _status
 from control_plane.api._answers import Json, problem_json
@@ -19,7 +19,7 @@ def router(state: State) -> APIRouter:
     """`/api/v1/status` and `/api/v1/revisions/{revision}`."""
     routes = APIRouter(prefix="/api/v1", tags=["status"])
 
-    @routes.get("/status", summary="Everything at a glance")
+    @routes.get("/status", responses=_openapi.STATUS, summary="Everything at a glance")
     async def status(request: Request) -> Response:
         only(request)
         return Json(_status.system_status(state))
@@ -49,17 +49,28 @@ def probes(state: State) -> APIRouter:
     routes = APIRouter(tags=["probes"])
     state.metrics.observe(lambda: _gauges(state))
 
-    @routes.get("/healthz", summary="Whether the process is alive")
+    @routes.get("/healthz", openapi_extra=_openapi.OPEN, summary="Whether the process is alive")
     async def healthz() -> Response:
         return Json({"status": "alive"})
 
-    @routes.get("/readyz", summary="Whether nodes and callers can be served, and what is missing")
+    @routes.get(
+        "/readyz",
+        responses=_openapi.READY,
+        openapi_extra=_openapi.OPEN,
+        summary="Whether nodes and callers can be served, and what is missing",
+    )
     async def readyz() -> Response:
         missing = _status.missing_for_readiness(state)
         body = {"status": "not ready" if missing else "ready", "missing": missing}
         return Json(body, status_code=503 if missing else 200)
 
-    @routes.get("/metrics", summary="For Prometheus")
+    @routes.get(
+        "/metrics",
+        response_class=PlainTextResponse,
+        responses=_openapi.METRICS,
+        openapi_extra=_openapi.OPEN,
+        summary="For Prometheus",
+    )
     async def metrics() -> Response:
         return Response(state.metrics.exposition(), headers={"content-type": _metrics.CONTENT_TYPE})
 

@@ -153,7 +153,9 @@ class Reflector:
             if not page.more or not page.records:
                 break
             start = page.records[-1].key + b"\0"
-        self._publish(self._state.listed(page.cluster, revision, records))
+        # Reading ten thousand documents takes seconds, in which others are to be served.
+        listed = await asyncio.to_thread(self._state.listed, page.cluster, revision, records)
+        self._publish(listed)
 
     def _publish(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
