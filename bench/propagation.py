@@ -92,7 +92,7 @@ def _provide(pipe: Connection) -> None:
 
 def fill(gateway: Gateway, url: str, count: int) -> None:
     """`count` proxies, each with its own template, on one upstream."""
-    secret = {"type": "bearer", "secret": "sk-provider-canary"}
+    secret = {"type": "bearer", "secret": "sk-provider-canary", "allowedHosts": ["127.0.0.1"]}
     upstream = {"dialect": "openai", "url": url, "credential": "provider"}
     gateway.apply(
         document("Credential", "provider", secret), document("Upstream", "provider", upstream)

@@ -23,6 +23,7 @@ import grpc.aio
 import uvicorn
 from fastapi import FastAPI
 
+from control_plane._local import seen_from_here
 from control_plane._loop import CompileLoop
 from control_plane.api import (
     AdminToken,
@@ -120,6 +121,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     hub = Hub(examined=True, on_sent=metrics.sent)
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
+        api = Address(*listening.getsockname()[:2])
         server, xds = _ads(hub, settings.xds)
         store = await stack.enter_async_context(_open(settings, sealer))
         isolation = Isolation(store.codec, store.commit, _validator(settings))
@@ -144,6 +146,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 state_token,
                 metrics,
                 settings.limits,
+                seen_from_here(settings.addresses, (api, xds)),
                 store.maintenance,
             )
         )
@@ -151,8 +154,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         serving = _watched(web.serve(sockets=[listening]), failed, "the API")
         stack.push_async_callback(web.stop, serving)
         stack.callback(failed.cancel)
-        host, port = listening.getsockname()[:2]
-        yield Running(Address(host, port), xds, failed)
+        yield Running(api, xds, failed)
 
 
 class _Web(uvicorn.Server):

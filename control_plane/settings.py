@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from control_plane.compile import GatewaySettings
+from control_plane.resources._hosts import canonical
+from control_plane.resources.addresses import AddressPolicy, Place, parse_rule
 from control_plane.store import Policy
 
 T = TypeVar("T")
@@ -39,6 +41,7 @@ class Address(NamedTuple):
 
 _API: Final = Address("127.0.0.1", 10001)
 _XDS: Final = Address("127.0.0.1", 10002)
+_ADMIN: Final = Address("127.0.0.1", 10003)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +98,27 @@ class Settings:
     drain: float = 5.0
     envoy: Path | None = None
 
+    @property
+    def addresses(self) -> AddressPolicy:
+        """Where upstreams may point."""
+        return self.gateway.addresses
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """The settings that the variables describe; raises SettingsError with every problem."""
         read = _Reader(environ)
         data_dir = read.get("NARU_DATA_DIR", _path, Path(".naru"))
+        api = read.get("NARU_API_ADDRESS", _address, _API)
+        xds = read.get("NARU_XDS_ADDRESS", _address, _XDS)
+        etcd = _etcd(read)
         settings = cls(
             data_dir=data_dir,
             kek_file=read.get("NARU_KEK_FILE", _path, data_dir / "kek"),
             admin_token_file=read.get("NARU_ADMIN_TOKEN_FILE", _path, data_dir / "admin-token"),
-            api=read.get("NARU_API_ADDRESS", _address, _API),
-            xds=read.get("NARU_XDS_ADDRESS", _address, _XDS),
-            gateway=_gateway(read),
-            etcd=_etcd(read),
+            api=api,
+            xds=xds,
+            gateway=_gateway(read, (api, xds), etcd.endpoints),
+            etcd=etcd,
             kek=read.get("NARU_KEK", str, None),
             limits=_limits(read),
             drain=read.get("NARU_DRAIN_SECONDS", _seconds, 5.0),
@@ -139,10 +150,25 @@ class _Reader:
             raise SettingsError(tuple(self._problems))
 
 
-def _gateway(read: _Reader) -> GatewaySettings:
+def _gateway(
+    read: _Reader, own: tuple[Address, ...], endpoints: tuple[str, ...]
+) -> GatewaySettings:
     default = GatewaySettings()
     address = read.get("NARU_GATEWAY_ADDRESS", _fixed_address, Address(default.host, default.port))
-    return GatewaySettings(host=address.host, port=address.port)
+    admin = read.get("NARU_ENVOY_ADMIN_ADDRESS", _address, _ADMIN)
+    places = [_place(str(each)) for each in (*own, address, admin) if each.port]
+    places += [_place(_without_scheme(endpoint)) for endpoint in endpoints]
+    none: tuple[Place, ...] = ()
+    return GatewaySettings(
+        host=address.host,
+        port=address.port,
+        addresses=AddressPolicy(
+            own=(*places, *read.get("NARU_OWN_ADDRESSES", _several(_place), none)),
+            allow=read.get("NARU_UPSTREAM_ALLOW", _several(parse_rule), ()),
+            deny=read.get("NARU_UPSTREAM_DENY", _several(parse_rule), ()),
+        ),
+        system_ca=read.get("NARU_SYSTEM_CA", str, default.system_ca),
+    )
 
 
 def _etcd(read: _Reader) -> EtcdSettings:
@@ -178,7 +204,9 @@ def _address(text: str) -> Address:
     match = _ADDRESS.fullmatch(text)
     if match is None or int(match["port"]) > 65535:
         raise ValueError('write host:port, such as "127.0.0.1:10001" or "[::1]:10001"')
-    return Address(match["host"].strip("[]"), int(match["port"]))
+    host = match["host"].strip("[]")
+    canonical(host)
+    return Address(host, int(match["port"]))
 
 
 def _fixed_address(text: str) -> Address:
@@ -190,10 +218,38 @@ def _fixed_address(text: str) -> Address:
 
 def _endpoints(text: str) -> tuple[str, ...]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    bare = [part.removeprefix("http://").removeprefix("https://").rstrip("/") for part in parts]
+    bare = [_without_scheme(part) for part in parts]
     if not bare or any(_ADDRESS.fullmatch(part) is None for part in bare):
         raise ValueError('write host:port, several with commas, such as "etcd-0:2379,etcd-1:2379"')
+    for part in bare:
+        _place(part)
     return tuple(parts)
+
+
+def _without_scheme(endpoint: str) -> str:
+    return endpoint.removeprefix("http://").removeprefix("https://").rstrip("/")
+
+
+def _place(text: str) -> Place:
+    place = Place.parse(text)
+    if place.port is None:
+        raise ValueError("write host:port")
+    return place
+
+
+def _several(convert: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
+    def convert_all(text: str) -> tuple[T, ...]:
+        parts = [part.strip() for part in text.split(",")]
+        return tuple(_named(convert, part) for part in parts if part)
+
+    return convert_all
+
+
+def _named(convert: Callable[[str], T], text: str) -> T:
+    try:
+        return convert(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} cannot be used: {error}") from None
 
 
 def _path(text: str) -> Path:

@@ -77,11 +77,12 @@ def _start(transport: str, place: Place) -> Iterator[System]:
 
 def documents(place: Place) -> list[dict[str, Any]]:
     """Credential, upstreams and template; then a proxy for each lane."""
+    hosts = {"allowedHosts": ["127.0.0.1"]}
     choice = [{"name": "plain"}]
     made = [{"name": "templated", "model": "bench-model"}]
     restore = {upstream.MARK: RESTORED}
     return [
-        document("Credential", "provider", {"type": "bearer", "secret": upstream.KEY}),
+        document("Credential", "provider", {"type": "bearer", "secret": upstream.KEY} | hosts),
         _upstream("plain", place.upstream.base("plain")),
         _upstream("templated", place.upstream.base("template")),
         _template(),

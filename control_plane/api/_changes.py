@@ -10,23 +10,28 @@ from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, cast
 
-from control_plane.api import _documents, _preconditions
+from control_plane.api import _documents, _preconditions, _sharing
 from control_plane.api._merge_patch import merged
 from control_plane.api._preconditions import ANY, Precondition
 from control_plane.api.errors import NotFound, VersionConflict
 from control_plane.resources import (
     BrokenReferences,
+    Credential,
     InUse,
     InvalidResource,
     Key,
+    Metadata,
     Problem,
     Resource,
     check_resource,
 )
+from control_plane.resources.addresses import AddressPolicy
 from control_plane.store import Changes, Snapshot, Stored
 
-_PRESENT: Final[Resource] = Resource.model_construct(_fields_set=set())  # type: ignore[call-arg]
+_PRESENT: Final = Resource.model_construct(metadata=Metadata(name="any", sharedWith=("*",)))  # type: ignore[call-arg]
 """Stands for a resource of which only the existence counts."""
+
+_ANYWHERE: Final = AddressPolicy()
 
 Change = Literal["created", "updated", "unchanged", "deleted"]
 
@@ -48,17 +53,24 @@ def put(snapshot: Snapshot, resource: Resource, precondition: Precondition = ANY
     if stored is not None and settled == stored.resource:
         return Changes()
     changes = Changes(puts={resource.key: settled})
+    _sharing.refuse_withdrawal(snapshot, changes)
     _refuse(tuple(_graph_problems(snapshot, changes)))
     return changes
 
 
-def patch(snapshot: Snapshot, key: Key, document: Any, precondition: Precondition = ANY) -> Changes:
+def patch(
+    snapshot: Snapshot,
+    key: Key,
+    document: Any,
+    precondition: Precondition = ANY,
+    addresses: AddressPolicy = _ANYWHERE,
+) -> Changes:
     """Merge a JSON merge patch into one resource; it neither sees secrets nor removes them."""
     stored = snapshot.stored.get(key)
     precondition.check(key, stored)
     if stored is None:
         raise NotFound.of(key)
-    resource = _documents.accepted(merged(stored.resource.to_document(), document))
+    resource = _documents.accepted(merged(stored.resource.to_document(), document), addresses)
     must_be(key, resource)
     return put(snapshot, resource)
 
@@ -90,6 +102,7 @@ def apply(
     found = tuple(_located(p, index) for p in _graph_problems(snapshot, changes, broken))
     if invalid:
         raise InvalidResource((*invalid, *found))
+    _sharing.refuse_withdrawal(snapshot, changes)
     _refuse(found)
     _check_revisions(snapshot, resources)
     return changes
@@ -131,6 +144,19 @@ def _needs_secret(field: str) -> Problem:
     return Problem(f"spec.{field}", "is needed for a new resource", "Add the field")
 
 
+def _check_kept(resource: Resource, stored: Resource) -> None:
+    """Who may edit a credential need not know its secret, and must not learn it that way."""
+    if not isinstance(resource, Credential) or not isinstance(stored, Credential):
+        return
+    if not resource.spec.goes_no_further_than(stored.spec):
+        problem = Problem(
+            "spec.secret",
+            "is needed: a stored secret goes to no new host (allowedHosts), in no other header",
+            "Give the secret again, or leave type, header and allowedHosts as they are",
+        )
+        raise InvalidResource((problem,), str(resource.key))
+
+
 def _change_of(snapshot: Snapshot, changes: Changes, key: Key) -> Change:
     if key in changes.deletes:
         return "deleted"
@@ -145,6 +171,8 @@ def _settled(resource: Resource, stored: Stored | None) -> Resource:
     missing = [f for f in sorted(resource.write_only) if getattr(resource.spec, f) is None]
     if missing and stored is None:
         raise InvalidResource(tuple(map(_needs_secret, missing)), str(resource.key))
+    if missing and stored is not None:
+        _check_kept(resource, stored.resource)
     kept = {f: getattr(stored.resource.spec, f) for f in missing} if stored else {}
     spec = resource.spec.model_copy(update=kept)
     return resource.model_copy(update={"metadata": metadata, "spec": spec})

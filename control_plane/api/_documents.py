@@ -18,8 +18,10 @@ from control_plane.resources import (
     Problem,
     Resource,
     Template,
+    Upstream,
     parse,
 )
+from control_plane.resources.addresses import AddressPolicy
 from ext_proc.errors import PlanRejected
 
 Syntax = Literal["json", "yaml"]
@@ -35,6 +37,9 @@ PATCH_MEDIA_TYPES: Final[Mapping[str, Syntax]] = {
     "application/merge-patch+json": "json",
     "application/json": "json",
 }
+
+
+_DEFAULT: Final = AddressPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +76,21 @@ def one(body: bytes, syntax: Syntax) -> Any:
     return values[0]
 
 
-def resource(body: bytes, syntax: Syntax) -> Resource:
+def resource(body: bytes, syntax: Syntax, addresses: AddressPolicy = _DEFAULT) -> Resource:
     """The one resource in a body; raises BadDocument, InvalidResource."""
-    return accepted(one(body, syntax))
+    return accepted(one(body, syntax), addresses)
 
 
-def accepted(document: Any) -> Resource:
-    """The resource of a document, if it fits its kind and every worker will take it.
+def accepted(document: Any, addresses: AddressPolicy = _DEFAULT) -> Resource:
+    """The resource of a document, if it fits its kind, points nowhere that it must not, and every
+    worker will take it.
 
     Raises:
         InvalidResource: it does not.
     """
     found = parse(document)
+    if isinstance(found, Upstream):
+        _check_address(found, addresses)
     if isinstance(found, Template):
         try:
             check_template(found)
@@ -92,7 +100,13 @@ def accepted(document: Any) -> Resource:
     return found
 
 
-def batch(body: bytes, syntax: Syntax, most: int) -> Batch:
+def _check_address(upstream: Upstream, addresses: AddressPolicy) -> None:
+    problem = addresses.problem(upstream)
+    if problem is not None:
+        raise InvalidResource((problem,), f"Upstream {upstream.metadata.name}")
+
+
+def batch(body: bytes, syntax: Syntax, most: int, addresses: AddressPolicy = _DEFAULT) -> Batch:
     """The documents of an apply: a YAML stream, or a JSON object or list of objects.
 
     Raises:
@@ -104,7 +118,7 @@ def batch(body: bytes, syntax: Syntax, most: int) -> Batch:
         raise BodyTooLarge(f"more than {most:,} documents; send them in parts")
     if not documents:
         raise BadDocument("the body holds no document")
-    return _parsed(documents)
+    return _parsed(documents, addresses)
 
 
 def _values(body: bytes, syntax: Syntax) -> Iterator[Any]:
@@ -126,14 +140,14 @@ def _flat(values: Iterator[Any]) -> Iterator[Any]:
             yield value
 
 
-def _parsed(documents: list[Any]) -> Batch:
+def _parsed(documents: list[Any], addresses: AddressPolicy) -> Batch:
     resources: dict[int, Resource] = {}
     problems: list[Problem] = []
     broken: set[Key] = set()
     first: dict[Key, int] = {}
     for i, document in enumerate(documents):
         try:
-            resource = accepted(document)
+            resource = accepted(document, addresses)
         except InvalidResource as error:
             problems.extend(at(f"documents[{i}]", problem) for problem in error.problems)
             broken.update(_key_of(document))

@@ -1,4 +1,4 @@
-"""The outermost layer of the API: request ids, the admin token, body limits, faults of our own.
+"""The outermost layer of the API: request ids, who asks, body limits, faults of our own.
 
 Plain ASGI (https://asgi.readthedocs.io/en/latest/specs/www.html), so that a body is counted while
 it arrives, and nothing is kept of what a caller without the token sends.
@@ -17,11 +17,11 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from control_plane.access import Caller, is_api_token
 from control_plane.api._answers import error_answer
-from control_plane.api._metrics import Metrics
-from control_plane.api._token import AdminToken
 from control_plane.api.errors import ApiError, BodyTooLarge, Unauthorized
-from control_plane.settings import ApiLimits
+from control_plane.api.state import State
+from control_plane.store import StoreError, StoreUnavailable
 
 log = logging.getLogger("naru.api")
 
@@ -37,13 +37,11 @@ _LINGER_BYTES: Final = 256 * 1024 * 1024
 class Edge:
     """Wraps the application; see the module."""
 
-    def __init__(
-        self, app: ASGIApp, *, token: AdminToken, limits: ApiLimits, metrics: Metrics
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, state: State) -> None:
         self._app = app
-        self._token = token
-        self._limits = limits
-        self._metrics = metrics
+        self._state = state
+        self._limits = state.limits
+        self._metrics = state.metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,11 +56,12 @@ class Edge:
             exchange.log(time.perf_counter() - start)
 
     async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
-        if scope["path"] not in OPEN_PATHS and not self._token.admits(exchange.authorization):
-            headers = {"www-authenticate": "Bearer"}
-            message = "send the admin token as Authorization: Bearer TOKEN"
-            await exchange.answer(Unauthorized(message, headers=headers))
-            return
+        if scope["path"] not in OPEN_PATHS:
+            caller = self._caller(exchange.authorization)
+            if isinstance(caller, Exception):
+                await exchange.answer(caller)
+                return
+            exchange.admit(caller)
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except Exception as error:
@@ -70,6 +69,17 @@ class Edge:
             if exchange.status:
                 raise ConnectionAbortedError("failed in the middle of an answer") from None
             await exchange.answer(error)
+
+    def _caller(self, authorization: list[bytes]) -> Caller | ApiError | StoreError:
+        """Who asks; or why that is nobody. Works from what was read last while etcd is away."""
+        reflector = self._state.reflector
+        records = reflector.snapshot.records
+        caller = self._state.authenticator.caller(authorization, records)
+        if caller is not None:
+            return caller
+        if is_api_token(authorization) and not reflector.synced:
+            return StoreUnavailable("tokens have not been read from etcd yet")
+        return Unauthorized.now()
 
     def _limit_of(self, scope: Scope) -> int:
         apply = scope["path"] == APPLY_PATH
@@ -84,6 +94,7 @@ class _Exchange:
         self.authorization = [value for name, value in headers if name == b"authorization"]
         self.request_id = _request_id([value for name, value in headers if name == b"x-request-id"])
         self.status = 0
+        self._caller = "-"
         self._scope, self._receive, self._send = scope, receive, send
         self._limit = limit
         self._size = 0
@@ -91,6 +102,10 @@ class _Exchange:
         self._announced = _announced(headers)
         self._expects = any(name == b"expect" for name, _ in headers)
         scope.setdefault("state", {})["request_id"] = self.request_id
+
+    def admit(self, caller: Caller) -> None:
+        self._caller = caller.id
+        self._scope["state"]["caller"] = caller
 
     async def receive(self) -> Message:
         """The next part of the body; raises BodyTooLarge as soon as it is known to be."""
@@ -116,7 +131,9 @@ class _Exchange:
         path = ascii(self._scope["path"][:200])
         method, took = self._scope["method"][:16], 1000 * seconds
         level = logging.INFO if self._scope["path"] not in OPEN_PATHS else logging.DEBUG
-        log.log(level, "%s %s %d %.1f ms %s", method, path, self.status, took, self.request_id)
+        client = (self._scope.get("client") or ("-",))[0]
+        form = "%s %s %d %.1f ms %s by %s from %s"
+        log.log(level, form, method, path, self.status, took, self.request_id, self._caller, client)
 
     async def _next(self) -> Message:
         message = await self._receive()

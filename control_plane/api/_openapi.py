@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
+from control_plane.access import TokenRequest
 from control_plane.resources import KINDS
 
 _REFERENCE: Final = "#/components/schemas/{model}"
@@ -93,6 +94,68 @@ class AsideShape(_Shape):
     model_config = ConfigDict(extra="allow")
 
 
+class CallerShape(_Shape):
+    """Who a token stands for."""
+
+    id: str
+    name: str
+    roles: list[str]
+    teams: list[str] = Field(description='whose resources; "*": every team\'s')
+    expiresAt: str | None
+
+
+class TokenShape(CallerShape):
+    """An API token; the secret itself is only in the answer that made it."""
+
+    createdAt: str
+    createdBy: str
+
+
+class NewTokenShape(TokenShape):
+    """A token that was just made; `token` is what its owner sends, and is shown this once."""
+
+    token: str
+
+
+class ActorShape(_Shape):
+    """The token that a write was made with."""
+
+    id: str
+    name: str
+
+
+class AuditEntryShape(_Shape):
+    """One write. `previous` is the SHA-256 of the entry before."""
+
+    number: int
+    previous: str
+    time: str
+    actor: ActorShape
+    action: str
+    request_id: str
+    client: str
+    message: str | None
+    resources: list[ResultShape]
+    revision: int
+
+
+class HeadShape(_Shape):
+    """The newest entry of the trail."""
+
+    number: int
+    hash: str
+
+
+class VerificationShape(_Shape):
+    """Whether the trail is whole; `first` above 1: older entries are not there any more."""
+
+    whole: bool
+    entries: int
+    first: int
+    head: HeadShape
+    problems: list[str]
+
+
 class RevisionShape(StatusShape):
     """How far one revision has come; `problems` says why it could not be compiled."""
 
@@ -108,12 +171,13 @@ def _answer(description: str, *models: str) -> dict[str, Any]:
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: _answer(_ERRORS[status], "ErrorShape") for status in (400, 401, *statuses)}
+    return {status: _answer(_ERRORS[status], "ErrorShape") for status in (400, 401, 403, *statuses)}
 
 
 _ERRORS: Final = {
     400: "The request cannot be read.",
-    401: "The admin token is missing or wrong.",
+    401: "The token is missing, unknown, expired or revoked.",
+    403: "The token's roles or teams do not allow it; nothing was written.",
     404: "No such resource, kind or revision.",
     409: "Another version is there, or others name the resource.",
     413: "Too large; nothing was written.",
@@ -147,7 +211,6 @@ APPLY: Final = {
     **_errors(409, 413, 415, 422, 503),
 }
 REVISION: Final = {200: _answer("Per node.", "RevisionShape"), **_errors(404)}
-STATUS: Final = {200: {"description": "What is stored, and who has it."}, **_errors()}
 METRICS: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}}
 }
@@ -156,11 +219,26 @@ READY: Final[dict[int | str, dict[str, Any]]] = {
 }
 OPEN: Final[dict[str, Any]] = {"security": []}
 """Of the probes, which need no token."""
+STATUS: Final = {
+    200: {"description": "Revisions, what is wrong, and every node, as far as the caller may see."},
+    **_errors(),
+}
+WHOAMI: Final = {200: _answer("The caller.", "CallerShape"), **_errors()}
+TOKENS: Final = {200: {"description": '`{"items": [token, …]}`'}, **_errors(503)}
+TOKEN: Final = {201: _answer("Made.", "NewTokenShape"), **_errors(409, 413, 415, 422, 503)}
+REVOKED: Final = {200: {"description": '`{"revision": …}`'}, **_errors(404, 409, 503)}
+AUDIT: Final = {
+    200: {"description": '`{"items": [entry, …], "continue": token or null}`'},
+    **_errors(503),
+}
+VERIFICATION: Final = {200: _answer("What was found.", "VerificationShape"), **_errors(503)}
 
 
-def body(media_types: Iterable[str], *, many: bool = False) -> dict[str, Any]:
+def body(
+    media_types: Iterable[str], *, many: bool = False, model: str = "Resource"
+) -> dict[str, Any]:
     """The description of a request body."""
-    one: dict[str, Any] = {"$ref": _REFERENCE.format(model="Resource")}
+    one: dict[str, Any] = {"$ref": _REFERENCE.format(model=model)}
     schema = {"anyOf": [one, {"type": "array", "items": one}]} if many else one
     content = {
         media_type: {"schema": {"type": "object"} if "patch" in media_type else schema}
@@ -178,9 +256,10 @@ def describe(app: FastAPI) -> None:
         found = generate()
         schemas = found.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(_schemas())
-        bearer = {"type": "http", "scheme": "bearer", "description": "The admin token."}
-        found["components"]["securitySchemes"] = {"admin": bearer}
-        found["security"] = [{"admin": []}]
+        about = "The admin token, or an API token (`nt_…`)."
+        bearer = {"type": "http", "scheme": "bearer", "description": about}
+        found["components"]["securitySchemes"] = {"token": bearer}
+        found["security"] = [{"token": []}]
         return found
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
@@ -188,7 +267,10 @@ def describe(app: FastAPI) -> None:
 
 def _schemas() -> dict[str, Any]:
     found: dict[str, Any] = {}
-    shapes = (ErrorShape, StatusShape, ReceiptShape, TrialShape, RevisionShape)
+    shapes = (
+        *(ErrorShape, StatusShape, ReceiptShape, TrialShape, RevisionShape, TokenRequest),
+        *(CallerShape, NewTokenShape, TokenShape, AuditEntryShape, VerificationShape),
+    )
     models: tuple[type[BaseModel], ...] = (*KINDS.values(), *shapes)
     for model in models:
         schema = model.model_json_schema(ref_template=_REFERENCE)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from control_plane.api.errors import BadRequest
-from control_plane.resources import Key
+from control_plane.resources import Key, Resource
 from control_plane.store import Stored
 
 
@@ -21,15 +22,28 @@ class Page:
 
 
 def page(
-    stored: Mapping[Key, Stored], plural: str, *, limit: int, token: str | None, team: str | None
+    stored: Mapping[Key, Stored],
+    plural: str,
+    *,
+    limit: int,
+    token: str | None,
+    team: str | None,
+    sees: Callable[[Resource], bool] = lambda resource: True,
 ) -> Page:
-    """The next `limit` resources of a kind after `token`; raises BadRequest for a foreign token."""
+    """The next `limit` resources of a kind after `token`; raises BadRequest for a foreign token.
+
+    What the caller does not see is not there, also not in the token.
+    """
     after = _name_in(token, plural) if token else ""
     names = sorted(key.name for key in stored if key.plural == plural and key.name > after)
     found = (stored[Key(plural, name)] for name in names)
-    items = [item for item in found if team is None or item.resource.metadata.team == team]
-    shown = tuple(items[:limit])
-    more = len(items) > limit
+    fitting = (
+        item
+        for item in found
+        if (team is None or item.resource.metadata.team == team) and sees(item.resource)
+    )
+    items = tuple(islice(fitting, limit + 1))
+    shown, more = items[:limit], len(items) > limit
     return Page(shown, _token(plural, shown[-1].resource.metadata.name) if more else None)
 
 

@@ -15,6 +15,8 @@ from control_plane.resources import KINDS, Problem, Resource
 
 MOST_WAIT: Final = 300.0
 """Seconds that `?wait` can ask for."""
+MOST_MESSAGE: Final = 500
+"""Characters of `?message`."""
 
 _WAIT: Final = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)(ms|s|m)", re.ASCII)
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
@@ -27,10 +29,12 @@ class WriteOptions:
     Attributes:
         dry_run: check and compare only.
         wait: seconds to wait until every connected node has acknowledged; None: do not wait.
+        message: why, for the audit trail.
     """
 
     dry_run: bool
     wait: float | None
+    message: str | None = None
 
 
 def _write_options(
@@ -45,11 +49,16 @@ def _write_options(
             json_schema_extra={"pattern": f"^{_WAIT.pattern}$"},
         ),
     ] = None,
+    message: Annotated[
+        str | None,
+        Query(description="Why, for the audit trail; or as the header X-Naru-Message."),
+    ] = None,
 ) -> WriteOptions:
-    only(request, "dry_run", "wait")
+    only(request, "dry_run", "wait", "message")
+    why = _message(request, message)
     if dry_run and wait is not None:
         raise BadRequest("dry_run writes nothing, so there is nothing to wait for; leave one out")
-    return WriteOptions(dry_run, None if wait is None else _seconds(wait))
+    return WriteOptions(dry_run, None if wait is None else _seconds(wait), why)
 
 
 def _kind(
@@ -83,6 +92,30 @@ def only(request: Request, *names: str) -> None:
         raise BadRequest("a query parameter is given twice")
 
 
+async def message_only(
+    request: Request,
+    message: Annotated[str | None, Query(description="Why, for the audit trail.")] = None,
+) -> str | None:
+    """For writes that know no other option."""
+    only(request, "message")
+    return _message(request, message)
+
+
+def _message(request: Request, parameter: str | None) -> str | None:
+    """Why a write is made: the parameter, or the header in UTF-8; one line."""
+    text, field = parameter, "query.message"
+    if text is None and (header := _header(request, "x-naru-message")) is not None:
+        field = "X-Naru-Message"
+        try:
+            text = header.encode("latin-1").decode()
+        except UnicodeDecodeError:
+            text = ""
+    if text is not None and not (0 < len(text) <= MOST_MESSAGE and text.isprintable()):
+        mend = f"Write one line of 1 to {MOST_MESSAGE} characters, in UTF-8"
+        raise BadRequest("the message cannot be kept", (Problem(field, "cannot be kept", mend),))
+    return text
+
+
 def _header(request: Request, name: str) -> str | None:
     """The header's value; several lines are one list (RFC 9110, 5.3)."""
     values = request.headers.getlist(name)
@@ -99,6 +132,7 @@ def _seconds(text: str) -> float:
 
 
 Options = Annotated[WriteOptions, Depends(_write_options)]
+Message = Annotated[str | None, Depends(message_only)]
 Kind = Annotated[type[Resource], Depends(_kind)]
 Expected = Annotated[Precondition, Depends(_precondition)]
 Name = Annotated[str, Path(description="The resource's name, a DNS label.")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,11 +51,12 @@ class Tried:
     results: tuple[Result, ...]
     difference: list[Difference]
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self, told: Callable[[list[Difference]], list[Difference]] = list) -> dict[str, Any]:
+        """The answer; `told` leaves out what the caller must not learn of."""
         return {
             "dry_run": True,
             "results": [result._asdict() for result in self.results],
-            "difference": [found._asdict() for found in self.difference],
+            "difference": [found._asdict() for found in told(self.difference)],
         }
 
 
@@ -117,8 +118,16 @@ async def settled(state: State, revision: int, wait: float) -> RevisionStatus:
     return status
 
 
-async def receipt(state: State, written: Written, wait: float | None) -> Json:
-    """The answer to a write of many: what became of each, and with `wait` the nodes' status."""
+async def receipt(
+    state: State,
+    written: Written,
+    wait: float | None,
+    told: Callable[[Any], Any] = lambda status: status,
+) -> Json:
+    """The answer to a write of many: what became of each, and with `wait` the nodes' status.
+
+    `told` takes out of the status what the caller must not learn of.
+    """
     body: dict[str, Any] = {
         "revision": written.revision,
         "results": [result._asdict() for result in written.results],
@@ -126,7 +135,7 @@ async def receipt(state: State, written: Written, wait: float | None) -> Json:
     code = 200
     if wait is not None:
         status = await settled(state, written.revision, wait)
-        body["status"] = _status.revision_status(state, status)
+        body["status"] = told(_status.revision_status(state, status))
         code = 200 if status.state == "applied" else 202
     return Json(body, status_code=code, headers=revision_headers(written.revision))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from control_plane.api import _body, _changes, _documents, _openapi, _writes
+from control_plane.api import _access, _body, _changes, _documents, _openapi, _writes
+from control_plane.api._access import Who
 from control_plane.api._answers import Json
 from control_plane.api._documents import MEDIA_TYPES, Batch, Syntax
 from control_plane.api._queries import Options
@@ -22,7 +24,7 @@ def router(state: State) -> APIRouter:
     routes = APIRouter(prefix="/api/v1", tags=["resources"])
 
     def understand(body: bytes, syntax: Syntax) -> Batch:
-        return _documents.batch(body, syntax, state.limits.max_documents)
+        return _documents.batch(body, syntax, state.limits.max_documents, state.addresses)
 
     @routes.post(
         "/apply",
@@ -30,25 +32,30 @@ def router(state: State) -> APIRouter:
         openapi_extra=_openapi.body(MEDIA_TYPES, many=True),
         summary="Create or replace many resources in one transaction",
     )
-    async def apply(request: Request, options: Options) -> Response:
+    async def apply(request: Request, who: Who, options: Options) -> Response:
         batch = await _body.read(request, understand)
+        wanted = [_access.of_document(r, f"documents[{i}]") for i, r in batch.resources.items()]
         if batch.problems:
-            raise await asyncio.to_thread(_all_problems, state.snapshot, batch)
+            find = _access.guarded(state, who, partial(_all_problems, batch=batch), wanted)
+            await asyncio.to_thread(find, state.snapshot)
         keys = [(r.key, type(r).__name__) for r in batch.resources.values()]
 
-        def build(snapshot: Snapshot) -> Changes:
-            return _changes.apply(snapshot, batch.resources)
-
+        own = [key for key, _ in keys]
+        build = _access.guarded(
+            state, who, lambda s: _changes.apply(s, batch.resources), wanted, options.message
+        )
         if options.dry_run:
-            return Json((await _writes.attempt(state, build, keys)).answer())
+            tried = await _writes.attempt(state, build, keys)
+            return Json(tried.answer(who.told(state.snapshot, own).differences))
         written = await _writes.commit(state, build, keys)
-        return await _writes.receipt(state, written, options.wait)
+        told = who.told(state.snapshot, own)
+        return await _writes.receipt(state, written, options.wait, told.told)
 
     return routes
 
 
-def _all_problems(snapshot: Snapshot, batch: Batch) -> InvalidResource:
-    """What is wrong with single documents, and what the others would break between each other."""
+def _all_problems(snapshot: Snapshot, batch: Batch) -> Changes:
+    """Raises what is wrong with single documents, and what the others would break."""
     problems = batch.problems
     try:
         _changes.apply(snapshot, batch.resources, batch.broken)
@@ -56,4 +63,4 @@ def _all_problems(snapshot: Snapshot, batch: Batch) -> InvalidResource:
         problems = (*problems, *error.problems)
     except VersionConflict as error:
         problems = (*problems, *error.problems)
-    return InvalidResource(problems)
+    raise InvalidResource(problems)

@@ -1,7 +1,8 @@
 """What the API itself refuses, beside what resources and the store refuse.
 
     ApiError                    500  internal
-    ├── Unauthorized            401  unauthorized           no admin token, or not the right one
+    ├── Unauthorized            401  unauthorized           no token, or not a good one
+    ├── Forbidden               403  forbidden              not for the token's roles or teams
     ├── NotFound                404  not_found              no such resource, revision or path
     ├── UnknownKind             404  unknown_kind           the path names no kind that exists
     ├── MethodNotAllowed        405  method_not_allowed
@@ -44,10 +45,22 @@ class ApiError(Exception):
 
 
 class Unauthorized(ApiError):
-    """The request does not carry the admin token."""
+    """The request carries no token, or one that is unknown, expired or revoked."""
 
     code = "unauthorized"
     status = 401
+
+    @classmethod
+    def now(cls) -> Unauthorized:
+        message = "send a token that is known and not expired, as Authorization: Bearer TOKEN"
+        return cls(message, headers={"www-authenticate": "Bearer"})
+
+
+class Forbidden(ApiError):
+    """The token is good, but its roles or teams do not allow this; nothing was written."""
+
+    code = "forbidden"
+    status = 403
 
 
 class NotFound(ApiError):

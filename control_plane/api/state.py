@@ -7,12 +7,21 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from control_plane._loop import Outcome
+from control_plane.access import Authenticator
 from control_plane.api._metrics import Metrics
 from control_plane.api._token import AdminToken
 from control_plane.compile import Compiled
 from control_plane.resources import Key, Resource
+from control_plane.resources.addresses import AddressPolicy
 from control_plane.settings import ApiLimits
-from control_plane.store import Build, Snapshot, Space, StoredProblem, StoreUnavailable
+from control_plane.store import (
+    AuditPage,
+    Build,
+    Snapshot,
+    Space,
+    StoredProblem,
+    StoreUnavailable,
+)
 from control_plane.xds import NodeStatus, RevisionStatus
 
 
@@ -20,6 +29,8 @@ class Commits(Protocol):
     """`control_plane.store.Store`."""
 
     async def commit(self, build: Build) -> int: ...
+
+    async def audit(self, since: int, until: int, after: str | None, limit: int) -> AuditPage: ...
 
 
 class Snapshots(Protocol):
@@ -95,7 +106,12 @@ class State:
     token: AdminToken
     metrics: Metrics
     limits: ApiLimits = field(default_factory=ApiLimits)
+    addresses: AddressPolicy = field(default_factory=AddressPolicy)
     upkeep: Upkeep | None = None
+
+    @property
+    def authenticator(self) -> Authenticator:
+        return Authenticator(self.token)
 
     @property
     def snapshot(self) -> Snapshot:

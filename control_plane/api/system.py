@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from fastapi import APIRouter, FastAPI, Path, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from control_plane.api import _docs, _metrics, _openapi, _status
+from control_plane.api._access import Who
 from control_plane.api._answers import Json, problem_json
 from control_plane.api._queries import only
 from control_plane.api.errors import NotFound
@@ -20,9 +22,15 @@ def router(state: State) -> APIRouter:
     routes = APIRouter(prefix="/api/v1", tags=["status"])
 
     @routes.get("/status", responses=_openapi.STATUS, summary="Everything at a glance")
-    async def status(request: Request) -> Response:
+    async def status(request: Request, who: Who) -> Response:
         only(request)
-        return Json(_status.system_status(state))
+        found = _status.system_status(state)
+        seen = (
+            item for item in state.reflector.snapshot.stored.values() if who.sees(item.resource)
+        )
+        counts = Counter(item.resource.plural for item in seen)
+        found["resources"] = dict(sorted(counts.items()))
+        return Json(who.told(state.reflector.snapshot).told(found))
 
     @routes.get(
         "/revisions/{revision}",
@@ -30,7 +38,7 @@ def router(state: State) -> APIRouter:
         summary="How far a revision has come on every connected node",
     )
     async def revision_of(
-        request: Request, revision: Annotated[int, Path(ge=0, le=2**63 - 1)]
+        request: Request, who: Who, revision: Annotated[int, Path(ge=0, le=2**63 - 1)]
     ) -> Response:
         only(request)
         if revision > state.snapshot.revision:
@@ -39,7 +47,8 @@ def router(state: State) -> APIRouter:
         problems = [problem_json(p) for p in _status.compile_problems(state, revision)]
         if problems:
             shown["state"] = "rejected"
-        return Json({"revision": revision, **shown, "problems": problems})
+        body = {"revision": revision, **shown, "problems": problems}
+        return Json(who.told(state.snapshot).told(body))
 
     return routes
 

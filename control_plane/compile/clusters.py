@@ -8,6 +8,7 @@ named by DNS is resolved by Envoy.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -51,26 +52,42 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from control_plane.compile._proto import duration, extension, pack
+from control_plane.compile.address_guard import address_guard
 from control_plane.compile.model import CLUSTER, ENDPOINT, XdsResource, digest
+from control_plane.compile.settings import GatewaySettings
 from control_plane.resources import Upstream
+from control_plane.resources._hosts import ip_of
+from control_plane.resources.addresses import AddressPolicy
+from control_plane.resources.upstream import Address as UpstreamAddress
 from ext_proc.plan import CredentialPlan
 
-SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
+def denied(upstream: Upstream, settings: GatewaySettings) -> str | None:
+    """Why an upstream, although it is stored, must not become a cluster; None if it may."""
+    why = _denied(settings.addresses, upstream.spec.address)
+    return None if why is None else str(settings.addresses.problem(upstream))
+
+
+@lru_cache(maxsize=4096)
+def _denied(policy: AddressPolicy, address: UpstreamAddress) -> str | None:
+    return policy.denied(address)  # asked again for every proxy, so remembered
+
+
 def compile_upstream(
-    upstream: Upstream, credential: CredentialPlan | None = None
+    upstream: Upstream, settings: GatewaySettings, credential: CredentialPlan | None = None
 ) -> tuple[XdsResource, ...]:
     """The cluster of an upstream and, where its address is an IP, the endpoint.
 
     With a credential the cluster itself puts it on every request, in place of what is there. The
     cluster is named `menu-writer#1a2b3c4d5e`: the upstream, and a hash of all of this.
     """
-    cluster, endpoints = _cluster(upstream), _endpoints(upstream)
-    if credential is not None:
+    cluster, endpoints = _cluster(upstream, settings), _endpoints(upstream)
+    own = list(_own_filters(upstream, settings, credential))
+    if own:
         options = _http_options(upstream)
-        options.http_filters.extend(_injecting(credential))
+        options.http_filters.extend((*own, _CODEC))
         cluster.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(pack(options))
     content = cluster.SerializeToString(deterministic=True)
     content += endpoints.SerializeToString(deterministic=True)
@@ -83,7 +100,7 @@ def compile_upstream(
     return (XdsResource.of(CLUSTER, name, cluster),)
 
 
-def _cluster(upstream: Upstream) -> Cluster:
+def _cluster(upstream: Upstream, settings: GatewaySettings) -> Cluster:
     spec = upstream.spec
     cluster = Cluster(
         alt_stat_name=upstream.metadata.name,
@@ -96,8 +113,10 @@ def _cluster(upstream: Upstream) -> Cluster:
         cluster.eds_cluster_config.eds_config.CopyFrom(ADS)
     else:
         cluster.type = Cluster.STRICT_DNS
+        # Not AUTO, which takes IPv6 wherever a name has it, also where no IPv6 leads out.
+        cluster.dns_lookup_family = Cluster.V4_PREFERRED
     if spec.address.tls:
-        cluster.transport_socket.CopyFrom(_tls(upstream))
+        cluster.transport_socket.CopyFrom(_tls(upstream, settings))
     return cluster
 
 
@@ -141,26 +160,38 @@ def _http_options(upstream: Upstream) -> HttpProtocolOptions:
     return options
 
 
-def _injecting(credential: CredentialPlan) -> Iterator[HttpFilter]:
-    """The cluster's own filters. Without the secret a request ends there, with an error."""
+_CODEC = HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=pack(UpstreamCodec()))
+
+
+def _own_filters(
+    upstream: Upstream, settings: GatewaySettings, credential: CredentialPlan | None
+) -> Iterator[HttpFilter]:
+    """The cluster's own filters, which run when a server has been chosen, once per attempt."""
+    if not upstream.spec.address.is_ip:
+        yield from address_guard(upstream.spec.address, settings.addresses)
+    if credential is not None:
+        yield _injecting(credential)
+
+
+def _injecting(credential: CredentialPlan) -> HttpFilter:
+    """Without the secret a request ends there, with an error."""
     secret = SdsSecretConfig(name=credential.secret, sds_config=ADS)
     generic = Generic(credential=secret, header=credential.header)
     injector = CredentialInjector(
         overwrite=True, credential=extension("envoy.http.injected_credentials.generic", generic)
     )
-    yield HttpFilter(name="envoy.filters.http.credential_injector", typed_config=pack(injector))
-    yield HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=pack(UpstreamCodec()))
+    return HttpFilter(name="envoy.filters.http.credential_injector", typed_config=pack(injector))
 
 
-def _tls(upstream: Upstream) -> TransportSocket:
+def _tls(upstream: Upstream, settings: GatewaySettings) -> TransportSocket:
     spec = upstream.spec
-    name = (spec.tls and spec.tls.serverName) or spec.address.host
+    name = (spec.tls and spec.tls.serverName) or spec.address.name
     ca = (
         DataSource(inline_string=spec.tls.ca)
         if spec.tls and spec.tls.ca
-        else DataSource(filename=SYSTEM_CA)
+        else DataSource(filename=settings.system_ca)
     )
-    by_ip = spec.address.is_ip and name == spec.address.host
+    by_ip = ip_of(name) is not None
     kind = SubjectAltNameMatcher.IP_ADDRESS if by_ip else SubjectAltNameMatcher.DNS
     validation = CertificateValidationContext(
         trusted_ca=ca,

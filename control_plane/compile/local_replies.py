@@ -19,6 +19,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from control_plane.compile._proto import pack
+from control_plane.compile.address_guard import ADDRESS_POLICY
 from control_plane.compile.errors import error_format
 from control_plane.compile.settings import MIB, GatewaySettings
 
@@ -45,6 +46,7 @@ def local_replies(settings: GatewaySettings) -> hcm.LocalReplyConfig:
 
 
 def _replies(settings: GatewaySettings) -> Iterator[_Reply]:
+    yield _ADDRESS_REPLY  # before what any other RBAC has said
     yield _Reply(  # without a route nothing is allowed
         f"{_details('rbac_access_denied')} && !has(xds.route_name)", 404,
         "proxy_not_found", _CALLER, NO_PROXY,
@@ -76,6 +78,13 @@ def _body_replies(settings: GatewaySettings) -> Iterator[_Reply]:
     )  # fmt: skip
 
 
+_ADDRESS_REPLY: Final = _Reply(
+    f"response.code_details == 'rbac_access_denied_matched_policy[{ADDRESS_POLICY}]'",
+    502, "upstream_address_denied", _UPSTREAM,
+    "The upstream's name resolves to an address that the gateway does not send to; nothing was "
+    "sent.",
+)  # fmt: skip
+
 _PROCESSOR_REPLIES: Final = (
     _Reply(
         _details("rbac_access_denied"), 503, "not_processed", _GATEWAY,
@@ -97,6 +106,12 @@ _PROCESSOR_REPLIES: Final = (
 )  # fmt: skip
 
 _UPSTREAM_REPLIES: Final = (
+    _Reply(
+        f"{_details('upstream_reset_before_response_started')} && "
+        "response.code_details.contains('TLS_error')", 502, "upstream_tls_failed", _UPSTREAM,
+        "No TLS connection to the upstream: its certificate is not trusted, has another name or "
+        "has expired, or it does not speak TLS. Nothing was sent.",
+    ),
     _Reply(
         f"{_details('upstream_response_timeout')} || {_details('response_timeout')}"
         f" || {_details('upstream_per_try_timeout')}", 504, "upstream_timeout", _UPSTREAM,

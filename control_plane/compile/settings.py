@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from control_plane.resources.addresses import AddressPolicy
 
 MIB = 1024 * 1024
 
@@ -21,6 +23,9 @@ class GatewaySettings:
         idle_timeout: seconds that an unused connection of a caller is kept. At least 75, so that a
             load balancer in front (60 s) gives a connection up before Envoy closes it.
         request_timeout: seconds that a caller may take to send a request.
+        addresses: where upstreams may point, and what their names may resolve to.
+        system_ca: on Envoy's machine, the certificates that are trusted where an upstream names
+            none of its own.
     """
 
     host: str = "127.0.0.1"
@@ -30,3 +35,5 @@ class GatewaySettings:
     ext_proc_timeout: float = 2.0
     idle_timeout: float = 90.0
     request_timeout: float = 60.0
+    addresses: AddressPolicy = field(default_factory=AddressPolicy)
+    system_ca: str = "/etc/ssl/certs/ca-certificates.crt"

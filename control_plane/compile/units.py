@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 
-from control_plane.compile.clusters import compile_upstream
+from control_plane.compile.clusters import compile_upstream, denied
 from control_plane.compile.errors import Denied, Unservable, Unusable
 from control_plane.compile.model import CLUSTER, Hold, Unit, XdsResource
 from control_plane.compile.plans import compile_plan
@@ -50,7 +50,7 @@ class Units:
         """Raises Denied, Unusable."""
         unit = self._units.get(key)
         if unit is None:
-            _check(key, resources)
+            self._check(key, resources)
             unit = self._units[key] = self._compile(key, resources)
         return unit
 
@@ -64,17 +64,34 @@ class Units:
         if known is not None and known[0] == closure:
             return known[1]
         try:
-            _check(key, closure)
-            _check(key, {**closure, **_credentials(closure, resources)})
+            self._check(key, closure)
+            self._check(key, {**closure, **_credentials(closure, resources)})
             unit = self._compile(key, closure)
         except Unservable as error:
             log.error("the last good version of %s is not served: %s", key, error)
             return None
         named = [r for r in closure.values() if isinstance(r, Upstream) and r.key != key]
-        clusters = (xds for upstream in named for xds in compile_upstream(upstream))
+        clusters = (x for upstream in named for x in compile_upstream(upstream, self._settings))
         unit = Unit(unit.read, (*clusters, *unit.resources), unit.route)
         self._held[key] = (closure, unit)
         return unit
+
+    def _check(self, key: Key, resources: Mapping[Key, Resource]) -> None:
+        """Raises Unusable if something that it needs is missing; Denied if it breaks a rule."""
+        resource = resources[key]
+        needed = {*resource.references(), *reads(resource, resources)}
+        missing = sorted(k for k in needed if k not in resources)
+        if missing:
+            raise Unusable(
+                f"{missing[0]} is missing, or cannot be read: write it again, or name another"
+            )
+        for k in (key, *sorted(needed)):
+            found = resources[k]
+            for problem in check_resource(found, resources):
+                raise Denied(f"{problem.message}: {problem.mend}")
+            why = denied(found, self._settings) if isinstance(found, Upstream) else None
+            if why is not None:
+                raise Denied(why)
 
     def _compile(self, key: Key, resources: Mapping[Key, Resource]) -> Unit:
         """Raises Unusable: one bad unit must not stop the others, whatever is wrong with it."""
@@ -82,7 +99,7 @@ class Units:
         read = tuple((k, resources[k]) for k in (key, *sorted(reads(resource, resources))))
         try:
             if isinstance(resource, Upstream):
-                return Unit(read, compile_upstream(resource))
+                return Unit(read, compile_upstream(resource, self._settings))
             assert isinstance(resource, Proxy)
             return self._compile_proxy(resource, resources, read)
         except Exception as error:
@@ -95,7 +112,7 @@ class Units:
     def _compile_proxy(self, proxy: Proxy, resources: Mapping[Key, Resource], read: _Read) -> Unit:
         target = target_of(proxy, resources)
         if target.is_injected_by_cluster:
-            own = compile_upstream(target.upstream, target.credential)
+            own = compile_upstream(target.upstream, self._settings, target.credential)
         else:
             own = ()
         wiring = wire(proxy, target, _cluster_in(own or self._clusters_of(target.upstream)))
@@ -114,27 +131,13 @@ class Units:
         known = self._units.get(upstream.key)
         if known is not None and known.read[0][1] is upstream:
             return known.resources
-        return compile_upstream(upstream)
+        return compile_upstream(upstream, self._settings)
 
 
 def reads(resource: Resource, resources: Mapping[Key, Resource]) -> frozenset[Key]:
     """What a unit depends on beside its resource: what that names, and what those name."""
     named = resource.references()
     return named.union(*(resources[key].references() for key in named if key in resources))
-
-
-def _check(key: Key, resources: Mapping[Key, Resource]) -> None:
-    """Raises Unusable if something is missing that the unit needs; Denied if it breaks a rule."""
-    resource = resources[key]
-    needed = {*resource.references(), *reads(resource, resources)}
-    missing = sorted(k for k in needed if k not in resources)
-    if missing:
-        raise Unusable(
-            f"{missing[0]} is missing, or cannot be read: write it again, or name another"
-        )
-    for k in (key, *sorted(needed)):
-        for problem in check_resource(resources[k], resources):
-            raise Denied(f"{problem.message}: {problem.mend}")
 
 
 def _rotated(

@@ -15,10 +15,18 @@ _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def _dns_label(value: str) -> str:
+def dns_label(value: str) -> str:
     if not _DNS_LABEL.fullmatch(value):
         raise ValueError(
             "not a DNS label: 1 to 63 of a-z, 0-9 and '-', neither first nor last a '-'"
+        )
+    return value
+
+
+def _visible(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError(
+            "must hold no control character, and none that cannot be seen or changes the direction"
         )
     return value
 
@@ -37,8 +45,12 @@ def _format_duration(value: timedelta) -> str:
     return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"
 
 
-Name = Annotated[str, AfterValidator(_dns_label)]
+Name = Annotated[str, AfterValidator(dns_label)]
 """A DNS label (RFC 1123)."""
+
+LabelKey = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_visible)]
+LabelValue = Annotated[str, Field(max_length=1024), AfterValidator(_visible)]
+"""Texts that tools print and compare."""
 
 Duration = Annotated[
     timedelta,
@@ -75,14 +87,23 @@ class Metadata(Part):
     """Who a resource is.
 
     Attributes:
+        team: whose it is.
+        sharedWith: the teams that may name it in resources of theirs, and read it; `*`: every team.
         revision: the etcd revision of its last change; on input it must be the current one.
     """
 
     name: Name
     team: Name = "default"
-    labels: dict[str, str] = Field(default_factory=dict, max_length=64)
-    annotations: dict[str, str] = Field(default_factory=dict, max_length=64)
+    sharedWith: (
+        Annotated[tuple[Name | Literal["*"], ...], Field(max_length=64, strict=False)] | None
+    ) = None
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64)
+    annotations: dict[LabelKey, str] = Field(default_factory=dict, max_length=64)
     revision: int | None = Field(default=None, ge=0)
+
+    def may_be_named_by(self, team: str) -> bool:
+        """Whether resources of `team` may name this one."""
+        return team == self.team or not {team, "*"}.isdisjoint(self.sharedWith or ())
 
 
 class Resource(Part):

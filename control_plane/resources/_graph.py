@@ -26,10 +26,12 @@ def check_resource(resource: Resource, resources: Mapping[Key, Resource]) -> Ite
                 f"names {key}, which does not exist",
                 f"Create {key}, or name another",
             )
+        elif not resources[key].metadata.may_be_named_by(resource.metadata.team):
+            yield _not_shared(resource, key)
     if isinstance(resource, Proxy):
         yield from _credentials_stay_home(resource, resources)
     if isinstance(resource, Upstream) and resource.spec.credential:
-        yield from _may_go(resource.key, resource, resource.spec.credential, resources)
+        yield from _may_go(resource, resource, resource.spec.credential, resources)
 
 
 def users_of(key: Key, resources: Mapping[Key, Resource]) -> tuple[Key, ...]:
@@ -37,21 +39,37 @@ def users_of(key: Key, resources: Mapping[Key, Resource]) -> tuple[Key, ...]:
     return tuple(sorted(k for k, resource in resources.items() if key in resource.references()))
 
 
+def _not_shared(resource: Resource, key: Key) -> Problem:
+    team = resource.metadata.team
+    return Problem(
+        str(resource.key),
+        f"names {key}, which is another team's and not shared with {team!r}",
+        f"Let its owner add {team} to its metadata.sharedWith, or name another",
+    )
+
+
 def _credentials_stay_home(proxy: Proxy, resources: Mapping[Key, Resource]) -> Iterator[Problem]:
     for choice in proxy.spec.upstreams:
         upstream = resources.get(Key("upstreams", choice.name))
-        if isinstance(upstream, Upstream) and choice.credential:
-            yield from _may_go(proxy.key, upstream, choice.credential, resources)
+        if isinstance(upstream, Upstream) and choice.credential and _open(proxy, upstream):
+            yield from _may_go(proxy, upstream, choice.credential, resources)
 
 
 def _may_go(
-    user: Key, upstream: Upstream, credential: str, resources: Mapping[Key, Resource]
+    user: Resource, upstream: Upstream, credential: str, resources: Mapping[Key, Resource]
 ) -> Iterator[Problem]:
     found = resources.get(Key("credentials", credential))
-    if isinstance(found, Credential) and not found.spec.may_go_to(upstream.spec.address):
+    if not isinstance(found, Credential) or not _open(user, found):
+        return
+    if not found.spec.may_go_to(upstream.spec.address):
         yield Problem(
-            str(user),
+            str(user.key),
             f"would send {found.key} to {upstream.spec.address.authority}, which its allowedHosts "
             "do not name",
             "Add the host to the credential's allowedHosts, or use another credential",
         )
+
+
+def _open(user: Resource, named: Resource) -> bool:
+    """Whether `user` may name it; what it may not name, an error must not tell of."""
+    return named.metadata.may_be_named_by(user.metadata.team)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Any, ClassVar, Final, Literal
 
 from pydantic import (
@@ -15,21 +16,25 @@ from pydantic import (
 )
 
 from control_plane.resources._base import Part, Resource
+from control_plane.resources._hosts import Place
 from control_plane.resources.upstream import Address
 
 _TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", re.ASCII)
 _RESERVED: Final = frozenset({
     "host", "connection", "content-length", "content-type", "transfer-encoding", "te", "trailer",
-    "upgrade", "expect",
+    "upgrade", "expect", "keep-alive", "content-encoding", "via", "forwarded",
+    "x-request-id", "traceparent", "tracestate",  # go back to callers, and into logs
 })  # fmt: skip
 
 
 def _checked_host(value: str) -> str:
-    if not value.isascii() or "/" in value or "*" in value or value != value.strip().lower():
+    try:
+        Place.parse(value)
+    except ValueError as error:
         raise ValueError(
-            'each must be a host, or host:port, in lower case, such as "api.openai.com"'
-        )
+            f'each must be a host, or host:port, such as "api.openai.com"; {error}'
+        ) from None
     return value
 
 
@@ -40,7 +45,7 @@ class CredentialSpec(Part):
         type: `bearer` sends `Authorization: Bearer SECRET`; `header` sends `HEADER: SECRET`.
         secret: write-only; a document without it keeps the one that is stored.
         header: the header's name, for type `header`.
-        allowedHosts: the only hosts (or host:port) that the secret may be sent to; empty: any.
+        allowedHosts: the only hosts (or host:port) that the secret may be sent to; empty: none.
     """
 
     type: Literal["bearer", "header"]
@@ -77,15 +82,34 @@ class CredentialSpec(Part):
 
     def may_go_to(self, address: Address) -> bool:
         """Whether the secret may be sent to this upstream."""
-        names = {address.host.lower(), f"{address.host.lower()}:{address.port}"}
-        return not self.allowedHosts or not names.isdisjoint(self.allowedHosts)
+        name = address.name
+        return any(place.covers(name, address.port) for place in self.places)
+
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """`allowedHosts`, read."""
+        return tuple(map(Place.parse, self.allowedHosts))
+
+    def goes_no_further_than(self, other: CredentialSpec) -> bool:
+        """Whether the secret goes to no host, and into no header, where that of `other` does not.
+
+        What answers from a header that the gateway does not know to be secret gives it away as
+        surely as another server does.
+        """
+        held = all(
+            any(
+                wide.host == place.host and wide.port in (None, place.port) for wide in other.places
+            )
+            for place in self.places
+        )
+        return held and (self.type, self.header) == (other.type, other.header)
 
 
 def _is_settable(header: str) -> bool:
     return (
         bool(_TOKEN.fullmatch(header))
         and header not in _RESERVED
-        and not header.startswith(("x-envoy-", "x-naru-", "proxy-"))
+        and not header.startswith(("x-envoy-", "x-naru-", "x-forwarded-", "proxy-"))
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from control_plane.resources._base import Key, Name, Part, Resource
+from control_plane.resources._base import Key, Name, Part, Resource, dns_label
 
 NOT_PARAMS: Final = frozenset(
     {"model", "messages", "prompt", "stream", "stream_options", "variables"}
@@ -30,8 +30,7 @@ def _template_reference(value: str) -> str:
     name, at, version = value.partition("@")
     if at and version != "latest":
         raise ValueError("only NAME and NAME@latest can be referred to so far")
-    if not name:
-        raise ValueError("needs the template's name")
+    dns_label(name)
     return value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+import re
 from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal, NamedTuple
@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from control_plane.resources._base import Duration, Key, Name, Part, Resource
+from control_plane.resources._hosts import canonical, ip_of
 
 Dialect = Literal["openai"]
-_HOST_NAME = r"^[A-Za-z0-9._-]{1,253}$"
 
 
 class Address(NamedTuple):
@@ -29,11 +29,12 @@ class Address(NamedTuple):
 
     @property
     def is_ip(self) -> bool:
-        try:
-            ipaddress.ip_address(self.host)
-        except ValueError:
-            return False
-        return True
+        return ip_of(self.host) is not None
+
+    @property
+    def name(self) -> str:
+        """The host in the form that hosts are compared in."""
+        return canonical(self.host)
 
     @property
     def authority(self) -> str:
@@ -48,19 +49,22 @@ def parse_url(url: str) -> Address:
         raise ValueError("must start with http:// or https://")
     if not parts.hostname or not parts.hostname.isascii():
         raise ValueError("needs a host name in ASCII (an international one in its xn-- form)")
+    if any(not "!" <= character <= "~" for character in url):
+        raise ValueError("must hold no space, control or non-ASCII character")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not hold a user or password; register a Credential instead")
     if parts.query or parts.fragment:
         raise ValueError("must not hold a query or fragment")
     if "%" in parts.hostname:
-        raise ValueError("must not name an IPv6 zone")
-    if any(not "!" <= character <= "~" for character in url):
-        raise ValueError("must hold no space, control or non-ASCII character")
+        raise ValueError("must hold no '%' in its host: no IPv6 zone, nothing percent-encoded")
+    if not _NETLOC.fullmatch(parts.netloc) or ("[" in parts.netloc) != (":" in parts.hostname):
+        raise ValueError("must name a host or host:port, an IPv6 address in brackets")
+    host = canonical(parts.hostname) + "." * parts.hostname.endswith(".")
     tls = parts.scheme == "https"
     port = parts.port if parts.port is not None else (443 if tls else 80)
     if port == 0:
         raise ValueError("must not use port 0")
-    return Address(tls, parts.hostname, port, parts.path.rstrip("/"))
+    return Address(tls, host, port, parts.path.rstrip("/"))
 
 
 def _checked_url(url: str) -> str:
@@ -91,16 +95,32 @@ class Timeouts(Part):
         return self
 
 
+_NETLOC = re.compile(r"(\[[^\[\]@]+\]|[^\[\]:@]+)(:[0-9]*)?", re.ASCII)
+_PEM = re.compile(
+    r"(\s*-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----)+\s*", re.ASCII
+)
+
+
+def _only_certificates(value: str) -> str:
+    """Whether each is a certificate is Envoy's to say: it knows what it can use."""
+    if not _PEM.fullmatch(value):
+        raise ValueError("must be PEM certificates (-----BEGIN CERTIFICATE-----) and nothing else")
+    return value
+
+
 class Tls(Part):
     """How the server of an https URL is checked; name and certificate always are.
 
     Attributes:
-        ca: PEM certificates to trust instead of the system's.
+        ca: PEM certificates to trust instead of the system's; a private key is refused, for
+            everything here can be read again.
         serverName: the name to ask for and to check, where it is not the URL's host.
     """
 
-    ca: str | None = Field(default=None, max_length=256 * 1024)
-    serverName: Annotated[str, Field(pattern=_HOST_NAME)] | None = None
+    ca: Annotated[str, Field(max_length=256 * 1024), AfterValidator(_only_certificates)] | None = (
+        None
+    )
+    serverName: Annotated[str, AfterValidator(canonical)] | None = None
 
 
 class Connections(Part):

@@ -18,6 +18,8 @@ from control_plane.store.errors import (
     WrongKek,
 )
 from control_plane.store.model import (
+    AuditEntry,
+    AuditPage,
     Changes,
     Guard,
     Snapshot,
@@ -35,6 +37,8 @@ from control_plane.store.sealing import (
 from control_plane.store.store import Build, Limits, Store
 
 __all__ = [
+    "AuditEntry",
+    "AuditPage",
     "Build",
     "Changes",
     "Codec",

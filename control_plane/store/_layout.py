@@ -70,6 +70,17 @@ class Layout:
         """The key of an entry: in the order of time (Unix), and unique."""
         return self.audit + f"{milliseconds:013d}-{write_id}".encode()
 
+    def audit_range(self, since: int, until: int, after: str | None) -> tuple[bytes, bytes]:
+        """The range of the entries of [since, until) in milliseconds, after the one named."""
+        start = self.audit + f"{max(since, 0):013d}".encode()
+        if after is not None:
+            start = max(start, self.audit + after.encode() + b"\0")
+        return start, max(start, self.audit + f"{max(until, 0):013d}".encode())
+
+    def audit_name(self, raw: bytes) -> str:
+        """The name of an entry, as `audit_range` takes it."""
+        return raw.decode("utf-8", "replace").removeprefix(self.audit.decode())
+
     def short(self, raw: bytes) -> str:
         """A key for people: without the prefix."""
         return raw.decode("utf-8", "replace").removeprefix(f"{self.prefix}/resources/")

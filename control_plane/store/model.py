@@ -171,6 +171,23 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """An entry of the audit trail as it lies in etcd; `revision` is that of the write."""
+
+    name: str
+    value: bytes = field(repr=False)
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Some entries in the order of time, and whether more follow."""
+
+    entries: tuple[AuditEntry, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StoredProblem:
     """A stored document that is kept out of the snapshot; holds nothing of its content.
 

@@ -27,7 +27,7 @@ from control_plane.store._maintenance import Maintenance
 from control_plane.store._upkeep import Policy
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import Conflict, OutcomeUnknown, StoreUnavailable, TooLarge
-from control_plane.store.model import Changes, Guard, Snapshot
+from control_plane.store.model import AuditEntry, AuditPage, Changes, Guard, Snapshot
 from control_plane.store.reflector import Reflector
 
 Build = Callable[[Snapshot], Changes]
@@ -145,6 +145,31 @@ class Store:
                 snapshot = await self._newer(snapshot.guard, deadline)
         raise Conflict("others wrote at the same moment, again and again: retry")
 
+    async def audit(self, since: int, until: int, after: str | None, limit: int) -> AuditPage:
+        """At most `limit` entries of the audit trail, the oldest first, as they are now.
+
+        Args:
+            since: the first millisecond (Unix); `until`: the first that is not asked for.
+            after: name of the entry to go on after.
+
+        Raises StoreUnavailable.
+        """
+        start, end = self._layout.audit_range(since, until, after)
+        if start >= end:
+            return AuditPage((), False)
+        endpoint, deadline = self._client.endpoint, Deadline(self._limits.timeout)
+        try:
+            await self._client.ready(min(ATTEMPT, deadline.left))
+            page = await self._client.page(start, end, 0, limit, deadline.left)
+        except StoreUnavailable:
+            self._client.rotate(endpoint)
+            raise
+        entries = [
+            AuditEntry(self._layout.audit_name(each.key), each.value, each.modified)
+            for each in page.records
+        ]
+        return AuditPage(tuple(entries), page.more)
+
     async def _write(self, guard: Guard, changes: Changes, deadline: Deadline) -> int | None:
         """The revision of the write, or `None` if another one was first."""
         write_id = secrets.token_hex(8)
@@ -165,10 +190,12 @@ class Store:
 
     def _transaction(self, guard: Guard, changes: Changes, write_id: str) -> _wire.Transaction:
         """Raises `TooLarge`; etcd itself would only say so after it got everything."""
-        most = self._limits.max_operations - 1
-        if (count := _operations(changes)) > most:
+        documents = len(changes.puts) + len(changes.deletes)
+        most = self._limits.max_operations - 1 - _extras(changes)
+        if documents > most:
             raise TooLarge(
-                f"{count} documents do not fit into one transaction: apply at most {most} at once"
+                f"{documents} documents do not fit into one transaction: apply at most {most} at "
+                "once"
             )
         puts = {
             self._layout.resource(key): self.codec.encode(resource)
@@ -181,7 +208,9 @@ class Store:
             else:
                 puts[self._layout.record(name)] = value
         if changes.audit is not None:
-            entry = self._layout.audit_entry(time.time_ns() // 1_000_000, write_id)
+            # the guard's version keeps those of one millisecond in their order
+            entry_id = f"{guard.version:012x}{write_id}"
+            entry = self._layout.audit_entry(time.time_ns() // 1_000_000, entry_id)
             puts[entry] = changes.audit
         puts[self._layout.guard] = _guard.encode(guard, write_id)
         transaction = _wire.transaction(self._layout.guard, guard.revision, puts, deletes)
@@ -228,6 +257,6 @@ class Store:
         )
 
 
-def _operations(changes: Changes) -> int:
-    audit = changes.audit is not None
-    return len(changes.puts) + len(changes.deletes) + len(changes.records) + audit
+def _extras(changes: Changes) -> int:
+    """Operations of a transaction for what is no resource."""
+    return len(changes.records) + (changes.audit is not None)

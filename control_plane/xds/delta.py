@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from heapq import nsmallest
 
 from control_plane.compile.model import XdsResource
 from control_plane.xds.serving import Stamp, Table
@@ -57,7 +58,9 @@ class DeltaSubscription(Subscription):
     ) -> Response | None:
         if table is None or self.sent:
             return None
-        gone = tuple(sorted(self.gone)[:MOST_RESOURCES]) if removals else ()
+        # A client that never had a name loses nothing by hearing at once that it does not exist.
+        names = self.gone if removals else self.gone - self.has.keys()
+        gone = tuple(nsmallest(MOST_RESOURCES, names))
         if not (self.due or gone or self._first_due):
             return None
         resources = self._batch(table)
@@ -114,10 +117,10 @@ class DeltaSubscription(Subscription):
         """As much of what is due as fits into one response, at least one resource."""
         batch: list[XdsResource] = []
         size = 0
-        for name in sorted(self.due):
+        for name in nsmallest(MOST_RESOURCES, self.due):
             resource = table.resources[name]
             size += len(resource.body)
-            if batch and (size > self._max_batch or len(batch) == MOST_RESOURCES):
+            if batch and size > self._max_batch:
                 break
             batch.append(resource)
         return tuple(batch)

@@ -5,7 +5,8 @@ XdsError
     ├── NotAMessage     the bytes are no (Delta)DiscoveryRequest
     ├── NoNode          the first request of a stream carries no node id
     ├── NoType          a request carries no type URL
-    └── TooMuch         more types or names than one stream may ask for
+    ├── NotSupported    a part of the protocol that is not spoken here
+    └── TooMuch         more types or names than one stream may ask for, or too long ones
 """
 
 from __future__ import annotations
@@ -38,6 +39,13 @@ class NoNode(BadRequest):
 class NoType(BadRequest):
     def __init__(self) -> None:
         super().__init__("every request on an aggregated stream must carry type_url")
+
+
+class NotSupported(BadRequest):
+    status = grpc.StatusCode.UNIMPLEMENTED
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} are not supported")
 
 
 class TooMuch(BadRequest):

@@ -5,6 +5,7 @@ Source: `envoy/service/discovery/v3/discovery.proto`.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from envoy.service.discovery.v3.discovery_pb2 import (
@@ -16,12 +17,15 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 from google.protobuf.message import DecodeError
 
 from control_plane.xds.delta import DeltaRequest
-from control_plane.xds.errors import NoNode, NotAMessage, NoType
+from control_plane.xds.errors import NoNode, NotAMessage, NotSupported, NoType, TooMuch
 from control_plane.xds.sotw import SotwRequest
 from control_plane.xds.stream import Node, Variant
-from control_plane.xds.subscription import Response
+from control_plane.xds.subscription import MAX_NAMES, Response
 
 _IDENTIFIER = "naru"
+MAX_TEXT = 4096
+"""Characters in a name, a type or a node's id: all of them are kept as long as the stream lives."""
+_MAX_SHOWN = 256  # of the node's cluster and user agent, which are there for people only
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,9 @@ def _read_sotw(data: bytes) -> Request:
         message = DiscoveryRequest.FromString(data)
     except DecodeError as error:
         raise NotAMessage("DiscoveryRequest") from error
+    _refuse_locators(message.resource_locators)
     body = SotwRequest(
-        names=frozenset(message.resource_names),
+        names=_names(message.resource_names),
         version=message.version_info,
         nonce=message.response_nonce,
         error=message.error_detail.message if message.HasField("error_detail") else None,
@@ -73,9 +78,11 @@ def _read_delta(data: bytes) -> Request:
         message = DeltaDiscoveryRequest.FromString(data)
     except DecodeError as error:
         raise NotAMessage("DeltaDiscoveryRequest") from error
+    _refuse_locators(message.resource_locators_subscribe)
+    _names(message.initial_resource_versions)
     body = DeltaRequest(
-        subscribe=frozenset(message.resource_names_subscribe),
-        unsubscribe=frozenset(message.resource_names_unsubscribe),
+        subscribe=_names(message.resource_names_subscribe),
+        unsubscribe=_names(message.resource_names_unsubscribe),
         initial=dict(message.initial_resource_versions),
         nonce=message.response_nonce,
         error=message.error_detail.message if message.HasField("error_detail") else None,
@@ -83,9 +90,26 @@ def _read_delta(data: bytes) -> Request:
     return Request(_node(message), _type_url(message), body)
 
 
+def _names(names: Collection[str]) -> frozenset[str]:
+    """Counted before anything is made of them."""
+    if len(names) > MAX_NAMES:
+        raise TooMuch("names of a type", MAX_NAMES)
+    if max(map(len, names), default=0) > MAX_TEXT:
+        raise TooMuch("characters in a name", MAX_TEXT)
+    return frozenset(names)
+
+
+def _refuse_locators(locators: Sequence[object]) -> None:
+    """Without this a client that asks by locators alone would be taken for a wildcard."""
+    if locators:
+        raise NotSupported("resource locators (dynamic parameters)")
+
+
 def _type_url(message: DiscoveryRequest | DeltaDiscoveryRequest) -> str:
     if not message.type_url:
         raise NoType
+    if len(message.type_url) > MAX_TEXT:
+        raise TooMuch("characters in type_url", MAX_TEXT)
     return str(message.type_url)
 
 
@@ -93,11 +117,14 @@ def _node(message: DiscoveryRequest | DeltaDiscoveryRequest) -> Node | None:
     node = message.node
     if not node.id:
         return None
+    if len(node.id) > MAX_TEXT:
+        raise TooMuch("characters in node.id", MAX_TEXT)
     version = node.user_agent_version
     if node.HasField("user_agent_build_version"):
         number = node.user_agent_build_version.version
         version = f"{number.major_number}.{number.minor_number}.{number.patch}"
-    return Node(node.id, node.cluster, "/".join(filter(None, (node.user_agent_name, version))))
+    agent = "/".join(filter(None, (node.user_agent_name, version)))
+    return Node(node.id, node.cluster[:_MAX_SHOWN], agent[:_MAX_SHOWN])
 
 
 def _write_sotw(response: Response) -> bytes:

@@ -41,6 +41,8 @@ class SotwSubscription(Subscription):
         if self.is_stale(request.nonce):
             return None
         answer = self._answered(request.nonce, request.error, table)
+        if not self.full_state:
+            self._forget_gone()
         first, self._requested = not self._requested, True
         self._want(request.names, table)
         self._first_due = self.wildcard and (first or self._first_due)

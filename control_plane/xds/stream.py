@@ -5,7 +5,10 @@ secrets and plans go first; listeners and routes only when the client has answer
 what is gone is taken away only after that. (So a client that comes back after a long absence is
 moved from any old state to the newest without a gap.)
 
-Source: "Eventual consistency considerations" of the xDS protocol document.
+A cluster that changes warms, and that ends only with endpoints that are sent after it: so they are
+sent again, changed or not.
+
+Source: "Eventual consistency considerations" and "Resource warming" of the xDS protocol document.
 """
 
 from __future__ import annotations
@@ -14,15 +17,16 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Literal
 
-from control_plane.compile.model import LISTENER, ROUTE
+from control_plane.compile.model import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPES
 from control_plane.xds.delta import DeltaRequest, DeltaSubscription
 from control_plane.xds.errors import TooMuch
-from control_plane.xds.serving import Serving, in_send_order, is_additive
+from control_plane.xds.serving import Serving, Table, in_send_order, is_additive
 from control_plane.xds.sotw import SotwRequest, SotwSubscription
 from control_plane.xds.subscription import Answer, Response, Subscription
 
 Variant = Literal["sotw", "delta"]
 MAX_TYPES = 64
+_EMPTY = Table({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Stream:
         self, type_url: str, request: SotwRequest | DeltaRequest, serving: Serving
     ) -> Answer | None:
         """Takes one request; the response to it, if any, comes out of `next`."""
-        subscription, table = self._subscription(type_url), serving.tables.get(type_url)
+        subscription, table = self._subscription(type_url), _table(serving, type_url)
         match subscription, request:
             case SotwSubscription(), SotwRequest():
                 answer = subscription.request(request, table)
@@ -123,12 +127,21 @@ class Stream:
         self, subscriptions: Iterable[Subscription], serving: Serving, removals: bool
     ) -> Response | None:
         for subscription in subscriptions:
-            table = serving.tables.get(subscription.type_url)
+            table, due = _table(serving, subscription.type_url), subscription.due
+            due = set(due) if subscription.type_url == CLUSTER else due
             nonce = f"{self._nonces + 1:x}"
             if response := subscription.next(table, serving.stamp, nonce, removals):
                 self._nonces += 1
+                if subscription.type_url == CLUSTER:
+                    self._warm(due - subscription.due, serving)
                 return response
         return None
+
+    def _warm(self, clusters: Set[str], serving: Serving) -> None:
+        """These have been sent. (A cluster of ours has the name of its endpoints.)"""
+        subscription, table = self._subscriptions.get(ENDPOINT), serving.tables.get(ENDPOINT)
+        if subscription is not None and table is not None:
+            subscription.repeat(clusters & table.resources.keys(), table)
 
     def _may_remove(self, serving: Serving) -> bool:
         """Nothing is taken away while old routes may still name it."""
@@ -156,6 +169,13 @@ class Stream:
         if not any(s.error or is_pending(s, serving) for s in self._routing):
             for subscription in self._routing:
                 subscription.settle(serving.stamp)
+
+
+def _table(serving: Serving, type_url: str) -> Table | None:
+    """None as long as it is not known what there is. Of types that are not ours there is nothing,
+    and a client that waits for one (at its start, say) is told so."""
+    known = type_url in TYPES or not serving.stamp.epoch
+    return serving.tables.get(type_url, None if known else _EMPTY)
 
 
 def is_pending(subscription: Subscription, serving: Serving) -> bool:

@@ -102,6 +102,13 @@ class Subscription(ABC):
         """The type is served for the first time; the client may have kept names of earlier days."""
         self.touch(table.resources.keys() | self.has.keys(), table)
 
+    def repeat(self, names: Iterable[str], table: Table) -> None:
+        """The client needs these once more, as far as it asks for them: what names them changed."""
+        again = names if self.wildcard else self.names.intersection(names)
+        self._doubt(again)
+        for name in again:
+            self._look(name, table)
+
     def settle(self, stamp: Stamp) -> None:
         """Nothing had to be sent for `stamp`: what the client has is what it would have got."""
         if self.has:
@@ -120,6 +127,7 @@ class Subscription(ABC):
         if self.sent is None or nonce != self.sent.nonce:
             return None
         sent, self.sent = self.sent, None
+        self._remember(sent, table)
         self.error = "" if error is None else self._words(error)
         if not self.error:
             self.version, self.confirmed = sent.version, sent.stamp
@@ -127,6 +135,18 @@ class Subscription(ABC):
         self._doubt(resource.name for resource in sent.resources)
         names = tuple(resource.name for resource in sent.resources)
         return Answer(sent.stamp, self.error, _still_served(sent, table), names)
+
+    def _remember(self, sent: Sent, table: Table | None) -> None:
+        """It unsubscribed and subscribed again while this was out: what has gone meanwhile was
+        forgotten here, and yet the client may have taken it."""
+        if table is None:
+            return
+        for resource in sent.resources:
+            name = resource.name
+            missing = name not in self.has and name not in table.resources
+            if missing and (self.wildcard or name in self.names):
+                self.has[name] = UNKNOWN
+                self.gone.add(name)
 
     def _words(self, error: str) -> str:
         """The client's reason. Envoy quotes what it refuses, so of a secret nothing is kept."""

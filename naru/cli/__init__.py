@@ -6,12 +6,14 @@ import click
 
 from naru.cli._context import GlobalOptions, global_options
 from naru.cli.apply import apply
+from naru.cli.audit import audit
 from naru.cli.bootstrap import bootstrap
 from naru.cli.delete import delete
 from naru.cli.get import get
 from naru.cli.restart import restart
 from naru.cli.roles import control_plane, envoy, ext_proc
 from naru.cli.status import status
+from naru.cli.tokens import tokens, whoami
 from naru.cli.up import up
 
 __all__ = ["main"]
@@ -31,6 +33,7 @@ def main(context: click.Context, options: GlobalOptions) -> None:
 
 for command in (
     *(up, apply, get, delete, status, restart, bootstrap),
+    *(tokens, whoami, audit),
     *(control_plane, ext_proc, envoy),
 ):
     main.add_command(command)

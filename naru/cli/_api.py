@@ -15,6 +15,8 @@ from naru.cli._errors import Refused, Unreachable
 
 _PAGE = 500
 _PATIENCE = 30.0
+_LONG = 600.0
+_UNAUTHORIZED = 401
 Document = dict[str, Any]
 
 
@@ -57,16 +59,44 @@ class Api:
     def get(self, plural: str, name: str) -> Document:
         return self._json("GET", f"/{plural}/{name}")
 
-    def delete(self, plural: str, name: str) -> None:
-        self._call("DELETE", f"/{plural}/{name}")
+    def delete(self, plural: str, name: str, message: str | None = None) -> None:
+        self._call("DELETE", f"/{plural}/{name}", params=_why(message))
+
+    def whoami(self) -> Document:
+        return self._json("GET", "/whoami")
+
+    def tokens(self) -> Iterator[Document]:
+        yield from self._json("GET", "/tokens")["items"]
+
+    def create_token(self, asked: Document, message: str | None) -> Document:
+        return _object(self._call("POST", "/tokens", json=asked, params=_why(message)))
+
+    def revoke_token(self, token_id: str, message: str | None) -> None:
+        self._call("DELETE", f"/tokens/{token_id}", params=_why(message))
+
+    def audit(self, params: Mapping[str, str]) -> Iterator[Document]:
+        """Entries of the audit trail, page by page."""
+        more: str | None = None
+        while True:
+            asked = {"limit": str(_PAGE), **params} | ({"continue": more} if more else {})
+            page = self._json("GET", "/audit", params=asked)
+            yield from page["items"]
+            more = page.get("continue")
+            if not more:
+                return
+
+    def verify_audit(self) -> Document:
+        return _object(self._call("GET", "/audit/verification", timeout=_LONG))
 
     def status(self) -> Document:
         return self._json("GET", "/status")
 
-    def apply(self, documents: str, *, dry_run: bool, wait: str | None) -> tuple[int, Document]:
+    def apply(
+        self, documents: str, *, dry_run: bool, wait: str | None, message: str | None = None
+    ) -> tuple[int, Document]:
         """Apply YAML documents; the HTTP status (202: not live yet) and the answer."""
         params = {"dry_run": "true"} if dry_run else {}
-        params |= {"wait": wait} if wait else {}
+        params |= ({"wait": wait} if wait else {}) | _why(message)
         answer = self._call(
             "POST",
             "/apply",
@@ -89,6 +119,11 @@ class Api:
                 f"The control plane at {self._url} does not answer: {why}. Is it running? Start "
                 "`naru up`, or set NARU_API_URL (and NARU_TOKEN) to one that runs."
             ) from error
+        if answer.status_code == _UNAUTHORIZED:
+            raise Refused(
+                f"The control plane at {self._url} does not know this token, or it is expired or "
+                "revoked: set NARU_TOKEN to another."
+            )
         if answer.is_error:
             raise Refused(describe_answer(answer.status_code, answer.content))
         return answer
@@ -105,6 +140,10 @@ def seconds(duration: str) -> float:
         if number != duration and number.replace(".", "", 1).isdecimal():
             return float(number) * factor
     raise ValueError(f"{duration!r} is not a duration; write 5s, 500ms or 1m")
+
+
+def _why(message: str | None) -> dict[str, str]:
+    return {"message": message} if message else {}
 
 
 def _object(answer: httpx.Response) -> Document:

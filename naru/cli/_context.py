@@ -38,7 +38,7 @@ def global_options(command: Callable[..., R]) -> Callable[..., R]:
 
     @click.option("--api-url", envvar="NARU_API_URL", help="The control plane (or NARU_API_URL).")
     @click.option(
-        "--token", envvar="NARU_TOKEN", help="The admin token. Better in NARU_TOKEN than here."
+        "--token", envvar="NARU_TOKEN", help="An API token. Better in NARU_TOKEN than here."
     )
     @click.option(
         "--data-dir",
@@ -82,14 +82,14 @@ def target(options: GlobalOptions) -> Target:
         )
     token = options.token or _read_token(options, endpoints)
     if not (token.isascii() and token.isprintable()):
-        raise Unreachable("The admin token holds a character that no token has. Check NARU_TOKEN.")
+        raise Unreachable("The token holds a character that no token has. Check NARU_TOKEN.")
     return Target(url.rstrip("/"), token)
 
 
 def _read_token(options: GlobalOptions, endpoints: dict[str, Any]) -> str:
     """The token of the `naru up` here. It is never sent to another control plane that was named."""
     if options.api_url and options.api_url.rstrip("/") != endpoints.get("api"):
-        raise Unreachable(f"Set NARU_TOKEN to the admin token of {options.api_url}.")
+        raise Unreachable(f"Set NARU_TOKEN to a token of {options.api_url}.")
     path = Path(endpoints.get("admin_token_file") or options.data_dir / "admin-token")
     try:
         return path.read_text(encoding="ascii").strip()

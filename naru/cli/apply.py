@@ -40,14 +40,19 @@ def _check_wait(_: click.Context, __: click.Parameter, value: str | None) -> str
     callback=_check_wait,
     help="Wait until every node has it, for 5s or as long as given.",
 )
+@click.option("-m", "--message", help="Why, for the audit trail.")
 @click.pass_obj
 def apply(
-    options: GlobalOptions, sources: tuple[str, ...], dry_run: bool, wait: str | None
+    options: GlobalOptions,
+    sources: tuple[str, ...],
+    dry_run: bool,
+    wait: str | None,
+    message: str | None,
 ) -> None:
     """Create and update resources: all of them, or none."""
     documents = read_documents(sources)
     with Api(target(options)) as api:
-        code, answer = api.apply(documents, dry_run=dry_run, wait=wait)
+        code, answer = api.apply(documents, dry_run=dry_run, wait=wait, message=message)
     for result in answer.get("results", []):
         ending = " (dry run)" if dry_run else ""
         click.echo(f"{result['kind'].lower()}/{result['name']} {result['change']}{ending}")

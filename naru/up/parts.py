@@ -14,6 +14,7 @@ from naru.up.drain import drain_envoy
 from naru.up.files import write_atomically
 from naru.up.layout import Layout
 from naru.up.lines import tidy_zap
+from naru.up.machine import own_addresses, system_ca
 from naru.up.settings import UpSettings
 from naru.up.sockets import listen
 
@@ -70,17 +71,24 @@ def control_plane(layout: Layout, settings: UpSettings, http: httpx.AsyncClient)
 def role_environment(layout: Layout, settings: UpSettings) -> dict[str, str]:
     """The `NARU_*` variables that tell the control plane where everything is."""
     kek = {"NARU_KEK": settings.kek} if settings.kek else {"NARU_KEK_FILE": str(layout.kek_file)}
-    return kek | {
-        "NARU_DATA_DIR": str(layout.data_dir),
-        "NARU_GATEWAY_ADDRESS": str(layout.at["gateway"]),
-        "NARU_API_ADDRESS": str(layout.at["api"]),
-        "NARU_XDS_ADDRESS": str(layout.at["xds"]),
-        "NARU_ENVOY_ADMIN_ADDRESS": str(layout.at["envoy_admin"]),
-        "NARU_ETCD_ENDPOINTS": str(layout.at["etcd"]),
-        "NARU_ADMIN_TOKEN_FILE": str(layout.admin_token_file),
-        "NARU_EXT_PROC_SOCKETS": ",".join(map(str, layout.sockets)),
-        "NARU_ENVOY_BINARY": str(binaries.find("envoy")),
-    }
+    own = (*map(str, own_addresses(layout.at)), settings.own)
+    trusted = settings.system_ca or system_ca()
+    return (
+        kek
+        | ({"NARU_SYSTEM_CA": trusted} if trusted else {})
+        | {
+            "NARU_DATA_DIR": str(layout.data_dir),
+            "NARU_GATEWAY_ADDRESS": str(layout.at["gateway"]),
+            "NARU_API_ADDRESS": str(layout.at["api"]),
+            "NARU_XDS_ADDRESS": str(layout.at["xds"]),
+            "NARU_ENVOY_ADMIN_ADDRESS": str(layout.at["envoy_admin"]),
+            "NARU_ETCD_ENDPOINTS": str(layout.at["etcd"]),
+            "NARU_OWN_ADDRESSES": ",".join(own),
+            "NARU_ADMIN_TOKEN_FILE": str(layout.admin_token_file),
+            "NARU_EXT_PROC_SOCKETS": ",".join(map(str, layout.sockets)),
+            "NARU_ENVOY_BINARY": str(binaries.find("envoy")),
+        }
+    )
 
 
 def ext_proc(layout: Layout, settings: UpSettings, index: int) -> ChildSpec:

@@ -41,6 +41,8 @@ class UpSettings:
             each time they wake.
         envoy_threads: one for each core.
         drain: seconds that a graceful stop waits for requests that are under way.
+        system_ca: the file of certificates that upstreams are checked with; empty: this machine's.
+        own: addresses of the gateway's own, beside those of the parts, that no upstream may have.
     """
 
     data_dir: Path
@@ -56,6 +58,8 @@ class UpSettings:
     kek_file: Path | None = None
     admin_token_file: Path | None = None
     kek: str = field(default="", repr=False)
+    own: str = ""
+    system_ca: str = ""
 
 
 def read_settings(
@@ -90,6 +94,8 @@ def read_settings(
         kek_file=_path(environment, "NARU_KEK_FILE"),
         admin_token_file=_path(environment, "NARU_ADMIN_TOKEN_FILE"),
         kek=environment.get("NARU_KEK", ""),
+        own=environment.get("NARU_OWN_ADDRESSES", ""),
+        system_ca=environment.get("NARU_SYSTEM_CA", ""),
     )
 
 

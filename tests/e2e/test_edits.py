@@ -144,7 +144,8 @@ def test_changes_of_wiring_under_load(gateway: Gateway, provider: Provider) -> N
 
 def test_a_rotated_secret_is_used_without_a_new_route(gateway: Gateway, provider: Provider) -> None:
     with running_provider(key="sk-second") as other:
-        key = document("Credential", "rotated", {"type": "bearer", "secret": "sk-first"})
+        held = {"type": "bearer", "secret": "sk-first", "allowedHosts": ["127.0.0.1"]}
+        key = document("Credential", "rotated", held)
         spec = {"dialect": "openai", "url": other.url, "credential": "rotated"}
         choice = {"name": "rotated", "model": "m"}
         gateway.apply(

@@ -78,7 +78,11 @@ def _resources(provider: Provider) -> dict[Key, Resource]:
     choice = {"upstreams": [{"name": "provider", "model": "m"}], "template": "t"}
     message = {"role": "user", "content": "Describe {{ dish }}"}
     documents = [
-        document("Credential", "key", {"type": "bearer", "secret": provider.key}),
+        document(
+            "Credential",
+            "key",
+            {"type": "bearer", "secret": provider.key, "allowedHosts": ["127.0.0.1"]},
+        ),
         document(
             "Upstream", "provider", {"dialect": "openai", "url": provider.url, "credential": "key"}
         ),

@@ -79,7 +79,7 @@ def test_a_rotated_secret(gateway: Gateway, provider: Provider, native: str) -> 
     """Live by itself, without a cluster or a route that moves; and back."""
     way = f"/p/{native}/v1/chat/completions"
     plan = gateway.caller.post(way, json=BODY).headers["x-naru-plan"]
-    spec = {"type": "bearer", "secret": "sk-wrong-now"}
+    spec = {"type": "bearer", "secret": "sk-wrong-now", "allowedHosts": ["127.0.0.1"]}
     gateway.apply(document("Credential", "provider-key", spec))
     try:
         wait_for(lambda: gateway.caller.post(way, json=BODY).status_code == 401, 5, "a new secret")
@@ -110,7 +110,11 @@ def test_lanes_change_under_load(gateway: Gateway) -> None:
 
 def _changing(own: Provider, change: dict[str, object]) -> list[dict[str, object]]:
     return [
-        document("Credential", "load-key", {"type": "bearer", "secret": own.key}),
+        document(
+            "Credential",
+            "load-key",
+            {"type": "bearer", "secret": own.key, "allowedHosts": ["127.0.0.1"]},
+        ),
         document(
             "Upstream", "load", {"dialect": "openai", "url": own.url, "credential": "load-key"}
         ),

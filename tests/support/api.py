@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,16 @@ from control_plane._loop import CompileLoop
 from control_plane.api import AdminToken, Metrics, State, create_app
 from control_plane.compile import Compiled, Compiler, GatewaySettings
 from control_plane.settings import ApiLimits
-from control_plane.store import Build, Guard, Snapshot, Stored, StoredProblem
+from control_plane.store import (
+    AuditEntry,
+    AuditPage,
+    Build,
+    Guard,
+    Snapshot,
+    Stored,
+    StoredProblem,
+    StoredRecord,
+)
 from control_plane.xds import NodeRevision, NodeStatus, RevisionStatus
 
 TOKEN = "test-admin-token-0123456789"
@@ -31,6 +41,7 @@ class MemoryStore:
         self.error: Exception | None = None
         self.rivals: list[Build] = []
         """Writes that others get in first, one for each try."""
+        self.trail: list[AuditEntry] = []
         self._changed = asyncio.Event()
 
     async def commit(self, build: Build) -> int:
@@ -47,15 +58,31 @@ class MemoryStore:
         changes = build(self.snapshot)
         if changes:
             revision = self.snapshot.revision + 1
+            records = {
+                name: None if value is None else StoredRecord(value, revision)
+                for name, value in changes.records.items()
+            }
+            if changes.audit is not None:
+                name = f"{time.time_ns() // 1_000_000:013d}-{revision:016x}"
+                self.trail.append(AuditEntry(name, changes.audit, revision))
             puts = [
                 Stored(resource, self._created(key, revision), revision)
                 for key, resource in changes.puts.items()
             ]
             guard = Guard(revision=revision)
-            self.snapshot = self.snapshot.with_changes(revision, puts, changes.deletes, guard)
+            self.snapshot = self.snapshot.with_changes(
+                revision, puts, changes.deletes, guard, records
+            )
             self._changed.set()
             self._changed = asyncio.Event()
         return self.snapshot.revision
+
+    async def audit(self, since: int, until: int, after: str | None, limit: int) -> AuditPage:
+        if self.error is not None:
+            raise self.error
+        start, end = f"{since:013d}", f"{until:013d}"
+        found = [e for e in self.trail if start <= e.name < end and e.name > (after or "")]
+        return AuditPage(tuple(found[:limit]), len(found) > limit)
 
     def _created(self, key: Any, revision: int) -> int:
         before = self.snapshot.stored.get(key)
@@ -195,7 +222,8 @@ def upstream(
 
 def credential(name: str = "key", secret: str | None = "sk-secret", **spec: Any) -> dict[str, Any]:
     held = {} if secret is None else {"secret": secret}
-    return document("Credential", name, {"type": "bearer", **held, **spec})
+    hosts = {"allowedHosts": ["127.0.0.1", "api.openai.com"]}
+    return document("Credential", name, {"type": "bearer", **hosts, **held, **spec})
 
 
 def template(name: str = "menu", content: str = "Describe {{ dish }}.") -> dict[str, Any]:

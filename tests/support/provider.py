@@ -21,6 +21,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.support.certificates import Served
+
 _PARAMS: Final = frozenset({
     "frequency_penalty", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens",
     "metadata", "n", "parallel_tool_calls", "presence_penalty", "response_format", "seed", "stop",
@@ -49,16 +51,24 @@ class Provider:
 
     Attributes:
         keep: whether to record (a load test turns it off).
+        tls: whether it speaks HTTPS.
+        asked_for: the server name (SNI) of every TLS handshake.
     """
 
     port: int
     key: str = "sk-provider-canary"
     received: list[Received] = field(default_factory=list)
     keep: bool = True
+    tls: bool = False
+    asked_for: list[str | None] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/base/v1"
+        return self.url_at("127.0.0.1")
+
+    def url_at(self, host: str) -> str:
+        """Its URL by another name."""
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}/base/v1"
 
     def by_request_id(self, request_id: str) -> Received:
         (found,) = [r for r in self.received if r.headers.get("x-request-id") == request_id]
@@ -66,12 +76,22 @@ class Provider:
 
 
 @contextmanager
-def running_provider(key: str = "sk-provider-canary") -> Iterator[Provider]:
-    """A provider on a free port of loopback, for as long as the block lasts."""
-    provider = Provider(0, key)
+def running_provider(
+    key: str = "sk-provider-canary", served: Served | None = None
+) -> Iterator[Provider]:
+    """A provider on a free port of loopback, for as long as the block lasts.
+
+    With a certificate (`served`) it speaks HTTPS.
+    """
+    provider = Provider(0, key, tls=served is not None)
     config = uvicorn.Config(
-        _app(provider), host="127.0.0.1", port=0, log_level="error", timeout_keep_alive=75
-    )
+        _app(provider), host="127.0.0.1", port=0, log_level="error", timeout_keep_alive=75,
+        ssl_certfile=None if served is None else served.certificate,
+        ssl_keyfile=None if served is None else served.key,
+    )  # fmt: skip
+    config.load()
+    if config.ssl is not None:
+        config.ssl.sni_callback = lambda _socket, name, _context: provider.asked_for.append(name)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -53,8 +53,9 @@ def test_rejected_with_the_nodes_words_and_mended(
         refused = http.put("/api/v1/upstreams/worse?wait=10s", json=upstream("worse"))
         assert refused.status_code == 422
         assert refused.json()["error"]["code"] == "rejected_by_node"
-        assert refused.json()["error"]["problems"][0]["field"] == "nodes.fussy"
-        assert WORDS in refused.json()["error"]["problems"][0]["message"]
+        (problem,) = refused.json()["error"]["problems"]
+        assert problem["field"] == "upstreams/worse"
+        assert f"fussy refused it: {WORDS}" in problem["message"]
         revision = refused.headers["x-naru-revision"]
         shown = http.get(f"/api/v1/revisions/{revision}").json()
         assert shown["state"] == "rejected"

@@ -193,3 +193,22 @@ async def test_nothing_is_sent_again_to_one_that_comes_back(fleet: Fleet, varian
     await until(lambda: len(came_back(fleet)) == 4, "Envoy to ask for all four types again")
     await until(lambda: fleet.hub.ledger.status(1).state == "applied", "Envoy to be settled")
     assert await asyncio.to_thread(envoy.stat, "cluster_manager.cds.update_success") == updates
+
+
+async def test_a_cluster_that_changes_is_warm_at_once(fleet: Fleet, variant: Variant) -> None:
+    """Section "Resource warming": its endpoints are the same, and must be sent again. (Else Envoy
+    waits out its `initial_fetch_timeout` of 15 s, and then goes on with those it knew.)"""
+    envoy = await fleet.envoy(variant)
+    port = await upstream_port(envoy)
+    await fleet.apply(1, *proxy("a", port))
+    changed = world.cluster("a", timeout=2)
+    rest = [r for r in proxy("a", port) if r.type_url != CLUSTER]
+
+    def is_active() -> bool:
+        dump = envoy.get("/config_dump?resource=dynamic_active_clusters")
+        timeouts = [each["cluster"].get("connect_timeout") for each in json.loads(dump)["configs"]]
+        return timeouts == ["2s"]
+
+    with anyio.fail_after(10):  # Envoy answers the cluster, too, only when it is warm
+        await fleet.apply(2, *rest, changed)
+        await until(is_active, "the new cluster is active")

@@ -94,3 +94,48 @@ def test_the_key_is_not_shown() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings.from_environ({}).drain = 1  # type: ignore[misc]
+
+
+def test_where_upstreams_may_point() -> None:
+    policy = Settings.from_environ(
+        {
+            "NARU_API_ADDRESS": "0.0.0.0:10001",
+            "NARU_ETCD_ENDPOINTS": "https://etcd-0:2379/",
+            "NARU_OWN_ADDRESSES": "127.0.0.1:2380, [::1]:6379,",
+            "NARU_UPSTREAM_ALLOW": "169.254.169.254:80, models.internal",
+            "NARU_UPSTREAM_DENY": "10.0.0.0/8,[fd12::1]:80",
+        }
+    ).addresses
+    assert {(place.host, place.port) for place in policy.own} == {
+        ("0.0.0.0", 10001),
+        ("127.0.0.1", 10002),
+        ("127.0.0.1", 10000),
+        ("127.0.0.1", 10003),
+        ("etcd-0", 2379),
+        ("127.0.0.1", 2380),
+        ("::1", 6379),
+    }
+    assert policy.allow == (("169.254.169.254", 80), ("models.internal", None))
+    assert [str(rule) for rule in policy.deny[:1]] == ["10.0.0.0/8"]
+    assert policy.deny[1] == ("fd12::1", 80)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NARU_UPSTREAM_ALLOW", "10.0.0.1/8"),
+        ("NARU_UPSTREAM_ALLOW", "a.example,*.example"),
+        ("NARU_UPSTREAM_ALLOW", "http://a.example"),
+        ("NARU_UPSTREAM_DENY", "10.0.0.0/33"),
+        ("NARU_UPSTREAM_DENY", "0x7f.1"),
+        ("NARU_OWN_ADDRESSES", "127.0.0.1"),
+        ("NARU_ENVOY_ADMIN_ADDRESS", "admin"),
+        ("NARU_XDS_ADDRESS", "0x7f000001:1"),
+        ("NARU_ETCD_ENDPOINTS", "a..b:1"),
+    ],
+)
+def test_addresses_that_cannot_be_read(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({name: value})
+    [problem] = caught.value.problems
+    assert problem.startswith(f"{name}: ")

@@ -84,7 +84,7 @@ async def test_all_or_nothing_and_all_problems_at_once(api: Api) -> None:
 
 async def test_versions(api: Api) -> None:
     await api.apply(*ALL)
-    refused = await api.apply(upstream("new"), upstream(team="a", revision=9))
+    refused = await api.apply(upstream("new"), upstream(labels={"a": "b"}, revision=9))
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "version_conflict")
     assert api.store.snapshot.revision == 1
 

@@ -26,7 +26,8 @@ def upstream(number: int, port: int = 9000, key: str | None = None) -> Resource:
 
 
 def credential(number: int, secret: str = "one") -> Resource:
-    return made("Credential", f"k{number}", type="bearer", secret=secret)
+    hosts = ["127.0.0.1"]
+    return made("Credential", f"k{number}", type="bearer", secret=secret, allowedHosts=hosts)
 
 
 def template(number: int, text: str = "hello") -> Resource:
@@ -99,6 +100,7 @@ def compiled_parts(compiler: Compiler, resources: Resources) -> dict[str, int]:
 def test_one_proxys_change_compiles_that_proxy_alone() -> None:
     resources, compiler = some(), Compiler(GatewaySettings())
     before = compiler.compile(1, resources)
+    assert not before.aside
     after = resources | by_key(proxy(1, 2, 1))
     assert compiled_parts(compiler, after) == {"plans": 1, "branches": 1, "clusters": 0}
     found = changed(before, compiler.compile(3, after))

@@ -10,9 +10,17 @@ from control_plane.resources import KINDS, Credential, InvalidResource, Upstream
 
 TEMPLATE = {"messages": [{"role": "user", "content": "{{ dish }}"}]}
 PROXY = {"upstreams": [{"name": "menu-writer"}]}
+HTTPS = {"url": "https://127.0.0.1:9000/v1"}
+PEM = "-----BEGIN CERTIFICATE-----\nbm90IG9uZQ==\n-----END CERTIFICATE-----\n"
+"""In the shape of a certificate, which is all that is looked at here."""
 UPSTREAM = {"dialect": "openai", "url": "http://127.0.0.1:9000/v1"}
-CREDENTIAL = {"type": "bearer", "secret": "canary-secret"}
-SPECS = {"Template": TEMPLATE, "Proxy": PROXY, "Upstream": UPSTREAM, "Credential": CREDENTIAL}
+CREDENTIAL = {"type": "bearer", "secret": "canary-secret", "allowedHosts": ["127.0.0.1"]}
+SPECS: dict[str, dict[str, Any]] = {
+    "Template": TEMPLATE,
+    "Proxy": PROXY,
+    "Upstream": UPSTREAM,
+    "Credential": CREDENTIAL,
+}
 
 
 def document(kind: str, spec: dict[str, Any] | None = None, name: str = "menu") -> dict[str, Any]:
@@ -104,6 +112,21 @@ def test_good_names(name: str) -> None:
         ("Upstream", {"timeouts": {"request": "24h"}}, "spec.timeouts"),
         ("Upstream", {"tls": {"serverName": "x"}}, "spec"),
         ("Upstream", {"connections": {"maxRequests": 0}}, "spec.connections.maxRequests"),
+        ("Upstream", HTTPS | {"tls": {"serverName": "a b"}}, "spec.tls.serverName"),
+        ("Upstream", HTTPS | {"tls": {"serverName": "127.1"}}, "spec.tls.serverName"),
+        ("Upstream", HTTPS | {"tls": {"ca": "/etc/ssl/ca.pem"}}, "spec.tls.ca"),
+        ("Upstream", HTTPS | {"tls": {"ca": PEM + "x"}}, "spec.tls.ca"),
+        (
+            "Upstream",
+            HTTPS | {"tls": {"ca": PEM.replace("CERTIFICATE", "PRIVATE KEY")}},
+            "spec.tls.ca",
+        ),
+        (
+            "Upstream",
+            HTTPS | {"tls": {"ca": PEM + PEM.replace("CERTIFICATE", "RSA PRIVATE KEY")}},
+            "spec.tls.ca",
+        ),
+        ("Upstream", HTTPS | {"tls": {"verify": False}}, "spec.tls.verify"),
         ("Upstream", {"colour": "red"}, "spec.colour"),
         ("Credential", {"type": "bearer", "secret": ""}, "spec.secret"),
         ("Credential", {"secret": "two\nlines"}, "spec.secret"),
@@ -245,3 +268,12 @@ def test_a_url_is_taken_apart(url: str, address: tuple[Any, ...]) -> None:
     assert isinstance(upstream, Upstream)
     found = upstream.spec.address
     assert (*found, found.authority, found.is_ip) == address
+
+
+@pytest.mark.parametrize("ca", [PEM, PEM * 3, f"\n{PEM}\n\n{PEM}", PEM.replace("\n", "\r\n")])
+def test_certificates_to_trust(ca: str) -> None:
+    spec = UPSTREAM | HTTPS | {"tls": {"ca": ca, "serverName": "Models.Internal."}}
+    upstream = parse(document("Upstream", spec))
+    assert isinstance(upstream, Upstream)
+    assert upstream.spec.tls is not None
+    assert upstream.spec.tls.serverName == "models.internal"

@@ -69,3 +69,14 @@ def test_the_audit_trail_is_outside_of_the_range_and_in_the_order_of_time() -> N
     assert entries == sorted(entries)
     assert not any(layout.start <= entry < layout.end for entry in entries)
     assert all(entry.startswith(layout.audit) for entry in entries)
+
+
+def test_a_span_of_the_audit_trail() -> None:
+    layout = Layout()
+    entries = [layout.audit_entry(milliseconds, "ab") for milliseconds in (1000, 1000, 2000, 3000)]
+    start, end = layout.audit_range(1000, 3000, None)
+    assert [start <= entry < end for entry in entries] == [True, True, True, False]
+    start, end = layout.audit_range(0, 9999, layout.audit_name(entries[2]))
+    assert [start <= entry < end for entry in entries] == [False, False, False, True]
+    start, end = layout.audit_range(3000, 1000, None)
+    assert start >= end
