@@ -11,10 +11,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Set
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from control_plane._verdicts import Verdicts
 from control_plane.compile import Compiled, Hold
 from control_plane.resources import Key, Problem, Resource, check_graph
 from control_plane.store import Snapshot
@@ -26,6 +27,10 @@ _OURS: Final = Problem(
 )
 
 
+_TURNS: Final = 3
+"""Of the event loop: a refusal that has arrived meanwhile is known by then."""
+
+
 class Compiles(Protocol):
     """`control_plane.compile.Compiler`: keeps state, so one thread at a time."""
 
@@ -35,20 +40,23 @@ class Compiles(Protocol):
 
 
 class SetsAside(Protocol):
-    """`control_plane.isolate.Isolation`."""
+    """`control_plane.isolate.Isolation`; its `edition` tells whether `holds` may have changed."""
 
     @property
-    def suspected(self) -> Set[Key]: ...
+    def edition(self) -> int: ...
 
     def holds(
         self, snapshot: Snapshot, resources: Mapping[Key, Resource] | None = None
     ) -> Mapping[Key, Hold]: ...
 
-    def found(self, compiled: Compiled, live: Compiled | None) -> bool: ...
+    def found(self, compiled: Compiled, good: Compiled | None, snapshot: Snapshot) -> bool: ...
 
 
 class Target(Protocol):
     """Where a compiled revision goes: `control_plane.xds.Hub`."""
+
+    @property
+    def last_good(self) -> Compiled | None: ...
 
     def set_target(self, compiled: Compiled) -> None: ...
 
@@ -96,6 +104,7 @@ class CompileLoop:
         """Of the newest snapshot; None before the first."""
         self.live: Compiled | None = None
         """The last that was good."""
+        self.verdicts = Verdicts()
 
     async def run(self, snapshots: AsyncIterator[Snapshot]) -> None:
         """Follow the snapshots until cancelled."""
@@ -108,11 +117,6 @@ class CompileLoop:
         async with self._turn:
             if self._snapshot is not None:
                 await self._take(self._snapshot)
-
-    @property
-    def suspected(self) -> Set[Key]:
-        """What is set aside only until it is known who is at fault."""
-        return self._isolation.suspected if self._isolation is not None else frozenset()
 
     async def wait_for(self, revision: int, timeout: float) -> Outcome | None:
         """The outcome of `revision` or a later one; None when there is none in time."""
@@ -158,18 +162,27 @@ class CompileLoop:
             outcome = Outcome(snapshot.revision, error.problems)
         else:
             self.live, outcome = compiled, Outcome(snapshot.revision)
+            self.verdicts.note(compiled, snapshot)
             self._target.set_target(compiled)
         async with self._changed:
             self.outcome = outcome
             self._changed.notify_all()
 
     async def _compiled(self, snapshot: Snapshot) -> Compiled:
-        """With the last good versions of what cannot be compiled, as far as there are any."""
-        work = snapshot.revision, snapshot.resources
-        compiled = await self._live.compile(*work, self._holds(snapshot))
-        if self._isolation is not None and self._isolation.found(compiled, self.live):
+        """With what is set aside when it is done, and with the last good versions of that and of
+        what cannot be compiled, as far as there are any."""
+        work, isolation = (snapshot.revision, snapshot.resources), self._isolation
+        while True:
+            edition = isolation.edition if isolation is not None else 0
             compiled = await self._live.compile(*work, self._holds(snapshot))
-        return compiled
+            if isolation is None:
+                return compiled
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+            good = self._target.last_good or self.live
+            news = isolation.found(compiled, good, snapshot)
+            if not news and isolation.edition == edition:
+                return compiled
 
 
 class _Compiling:

@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +26,7 @@ from fastapi import FastAPI
 
 from control_plane._local import seen_from_here
 from control_plane._loop import CompileLoop
+from control_plane._nodes import Nodes
 from control_plane.api import (
     AdminToken,
     Metrics,
@@ -35,16 +37,19 @@ from control_plane.api import (
 )
 from control_plane.compile import Compiler
 from control_plane.isolate import EnvoyValidator, Isolation, Warden
+from control_plane.redact import redacted
 from control_plane.settings import Address, Settings, SettingsError
 from control_plane.store import (
+    PREFIX,
     KekError,
+    LastKnownGood,
     Limits,
     Sealer,
     Store,
     kek_from_base64,
     kek_from_file,
 )
-from control_plane.xds import SERVER_OPTIONS, Hub
+from control_plane.xds import SERVER_OPTIONS, Gate, Hub
 
 log = logging.getLogger("naru.control_plane")
 
@@ -118,18 +123,20 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     state_token = _token(settings)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     metrics = Metrics()
-    hub = Hub(examined=True, on_sent=metrics.sent)
+    hub = Hub(examined=True, replica=secrets.token_hex(4), on_sent=metrics.sent)
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
         api = Address(*listening.getsockname()[:2])
-        server, xds = _ads(hub, settings.xds)
+        server, xds = _ads(hub, settings.xds, lambda: compilation.live is not None)
         store = await stack.enter_async_context(_open(settings, sealer))
         isolation = Isolation(store.codec, store.commit, _validator(settings))
         compilation = CompileLoop(
             lambda: Compiler(settings.gateway), hub, metrics.compiled, isolation
         )
         warden = Warden(hub, isolation, compilation, lambda: store.snapshot)
+        nodes = Nodes(hub, store.nodes(), lambda text: _redacted(text, store))
         for name, work in (
+            ("the nodes' reports", nodes.run()),
             ("the compile loop", compilation.run(store.reflector.subscribe())),
             ("the isolation of what nodes refuse", warden.run()),
             ("the maintenance of etcd", store.maintenance.run()),
@@ -217,10 +224,23 @@ def _validator(settings: Settings) -> EnvoyValidator | None:
     return None if binary is None else EnvoyValidator(binary, settings.gateway)
 
 
+def _redacted(text: str, store: Store) -> str:
+    return redacted(text, store.snapshot.resources.values())
+
+
 def _open(settings: Settings, sealer: Sealer) -> Store:
     etcd = settings.etcd
     limits = Limits(max_operations=etcd.max_operations, max_bytes=etcd.max_bytes)
-    return Store(etcd.endpoints, sealer, limits=limits, policy=etcd.policy)
+    kept = LastKnownGood(settings.data_dir / "control_plane.lkg", PREFIX, sealer.derive)
+    return Store(
+        etcd.endpoints,
+        sealer,
+        PREFIX,
+        limits=limits,
+        policy=etcd.policy,
+        last_known_good=kept,
+        patience=etcd.patience,
+    )
 
 
 @contextlib.contextmanager
@@ -239,8 +259,10 @@ def _listening(address: Address) -> Iterator[socket.socket]:
         yield listening
 
 
-def _ads(hub: Hub, address: Address) -> tuple[grpc.aio.Server, Address]:
-    server = grpc.aio.server(options=_OPTIONS)
+def _ads(
+    hub: Hub, address: Address, is_open: Callable[[], bool]
+) -> tuple[grpc.aio.Server, Address]:
+    server = grpc.aio.server(options=_OPTIONS, interceptors=(Gate(is_open),))
     hub.register(server)
     try:
         port = server.add_insecure_port(str(address))

@@ -67,12 +67,14 @@ class EtcdSettings:
         endpoints: each `host:port`.
         max_operations: what the cluster was started with as `--max-txn-ops`.
         max_bytes: what it was started with as `--max-request-bytes`.
+        patience: seconds that it gets at start, before what was read last is served.
         policy: its quota, and how much history it keeps.
     """
 
     endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
     max_operations: int = 10_240
     max_bytes: int = 32 * MIB
+    patience: float = 3.0
     policy: Policy = field(default_factory=Policy)
 
 
@@ -177,6 +179,7 @@ def _etcd(read: _Reader) -> EtcdSettings:
         endpoints=read.get("NARU_ETCD_ENDPOINTS", _endpoints, default.endpoints),
         max_operations=read.get("NARU_ETCD_MAX_TXN_OPS", _count(2), default.max_operations),
         max_bytes=read.get("NARU_ETCD_MAX_REQUEST_BYTES", _count(65_536), default.max_bytes),
+        patience=read.get("NARU_ETCD_PATIENCE_SECONDS", _seconds, default.patience),
         policy=_policy(read),
     )
 

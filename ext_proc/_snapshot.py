@@ -1,48 +1,20 @@
-"""What a worker knew last, sealed on its own disk: it starts from that when the control plane is
-away.
+"""What a worker knew last, sealed on its own disk (`sealed.py`): it starts from that when the
+control plane is away.
 
-    naru-lkg | version, 1 byte | id of the key, 8 | nonce, 12 | AES-256-GCM of the rest | tag, 16
-
-Inside is MessagePack: for each type its URL and its resources, as they came by ADS. The tag covers
-all of the file and the worker's id, so a file that was cut, changed or taken from another worker
-does not open. Not here: when a snapshot is used (`worker.py`).
-Specification: NIST SP 800-38D; 96-bit random nonces, far fewer than 2^32 writes with one key.
+Inside is MessagePack: for each type its URL and its resources, as they came by ADS. Not here: when
+a snapshot is used (`worker.py`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
-import contextlib
-import hashlib
-import logging
-import os
-import stat
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from ext_proc.ads import Known
 from ext_proc.errors import SnapshotRefused
-
-log = logging.getLogger(__name__)
-
-KEY_BYTES: Final = 32
-PAUSE: Final = 0.5
-"""Seconds from a change to its snapshot: many changes make one."""
-_REST: Final = 20  # times as long as a write took: at most a twentieth of a core goes into writing
-AGAIN: Final = 10.0
-"""Seconds from a write that failed to the next try: the disk is full, or away."""
-_MAGIC: Final = b"naru-lkg\x01"
-_KEY_ID: Final = 8
-_NONCE: Final = 12
-_HEADER: Final = len(_MAGIC) + _KEY_ID + _NONCE
+from ext_proc.sealed import SealedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,35 +31,7 @@ class Snapshot:
         Raises:
             OSError: it cannot be written.
         """
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = self.path.with_name(f"{self._prefix}{os.getpid()}")
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(self._seal(msgspec.msgpack.encode(known)))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-
-    def clear(self) -> None:
-        """Remove what workers of this id left behind that were killed while they wrote.
-
-        One that is alive, and draining beside this one, keeps its own.
-        """
-        with contextlib.suppress(OSError):
-            for path in self.path.parent.iterdir():
-                pid = path.name.removeprefix(self._prefix)
-                if path.name.startswith(self._prefix) and pid.isdecimal() and not _runs(int(pid)):
-                    path.unlink(missing_ok=True)
-
-    @property
-    def _prefix(self) -> str:
-        """Of the names of files that are being written; a pid follows."""
-        return f".{self.path.name}."
+        self._file.write(msgspec.msgpack.encode(known))
 
     def read(self) -> Known | None:
         """What was written last; nothing if nothing was.
@@ -95,109 +39,16 @@ class Snapshot:
         Raises:
             SnapshotRefused: the file cannot be used.
         """
+        content = self._file.read()
         try:
-            return msgspec.msgpack.decode(self._unseal(self.path.read_bytes()), type=Known)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise SnapshotRefused(f"it cannot be read: {error.strerror}") from error
+            return None if content is None else msgspec.msgpack.decode(content, type=Known)
         except msgspec.MsgspecError as error:
             raise SnapshotRefused("it holds something else") from error
 
-    def _seal(self, content: bytes) -> bytes:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # 30 ms, seldom needed
+    def clear(self) -> None:
+        """Remove what workers of this id left behind that were killed while they wrote."""
+        self._file.clear()
 
-        nonce = os.urandom(_NONCE)
-        header = _MAGIC + _key_id(self.key) + nonce
-        return header + AESGCM(self.key).encrypt(nonce, content, header + self.node_id.encode())
-
-    def _unseal(self, data: bytes) -> bytes:
-        from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-        header = data[:_HEADER]
-        if not header.startswith(_MAGIC):
-            raise SnapshotRefused("it has no known format")
-        if header[len(_MAGIC) : len(_MAGIC) + _KEY_ID] != _key_id(self.key):
-            raise SnapshotRefused("it was sealed with another key")
-        try:
-            context = header + self.node_id.encode()
-            return AESGCM(self.key).decrypt(header[-_NONCE:], data[_HEADER:], context)
-        except (InvalidTag, ValueError):
-            raise SnapshotRefused("it is damaged, or another worker's") from None
-
-
-class Keeper:
-    """Writes snapshots of what `known` gives, apart from the requests: in a thread, seldom."""
-
-    def __init__(self, snapshot: Snapshot, known: Callable[[], Known]) -> None:
-        self._snapshot = snapshot
-        self._known = known
-        self._changed = asyncio.Event()
-        self._writing = threading.Lock()  # a write goes on in its thread if `run` is cancelled
-
-    def changed(self) -> None:
-        """There is something new to write."""
-        self._changed.set()
-
-    async def run(self) -> None:
-        """Write whenever something has changed, until cancelled."""
-        await asyncio.to_thread(self._snapshot.clear)
-        while True:
-            await self._changed.wait()
-            await asyncio.sleep(PAUSE)
-            began = time.monotonic()
-            written = await self.flush()
-            await asyncio.sleep(_REST * (time.monotonic() - began) if written else AGAIN)
-
-    async def flush(self) -> bool:
-        """Write now what has not been written yet; whether nothing of it is left."""
-        if not self._changed.is_set():
-            return True
-        self._changed.clear()
-        try:
-            await asyncio.to_thread(self._write, self._known())
-        except OSError as error:
-            log.warning("no snapshot in %s: %s", self._snapshot.path, error.strerror)
-            self._changed.set()
-            return False
-        return True
-
-    def _write(self, known: Known) -> None:
-        with self._writing:
-            self._snapshot.write(known)
-
-
-def read_key(path: Path) -> bytes:
-    """The key in a file: 32 bytes in base64, and nobody else's business.
-
-    Raises:
-        SnapshotRefused: there is no such key.
-    """
-    try:
-        with path.open("rb") as file:
-            mode, content = os.fstat(file.fileno()).st_mode, file.read(1024)
-        key = base64.b64decode(content.strip(), validate=True)
-    except OSError as error:
-        raise SnapshotRefused(f"its key cannot be read: {path}: {error.strerror}") from error
-    except binascii.Error:
-        raise SnapshotRefused(f"its key is not base64: {path}") from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise SnapshotRefused(f"others may use its key: run `chmod 600 {path}`")
-    if len(key) != KEY_BYTES:
-        raise SnapshotRefused(f"its key has not {KEY_BYTES} bytes: {path}")
-    return key
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return pid != os.getpid()  # in a container it may be the same one each time
-
-
-def _key_id(key: bytes) -> bytes:
-    return hashlib.blake2b(key, digest_size=_KEY_ID, person=b"naru-lkg-key").digest()
+    @property
+    def _file(self) -> SealedFile:
+        return SealedFile(self.path, self.node_id, self.key)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ext_proc import _ads_grpc
-from ext_proc._snapshot import Keeper, Snapshot, read_key
+from ext_proc import ads_grpc
+from ext_proc._snapshot import Snapshot
 from ext_proc.ads import PLAN, SECRET, DeltaClient
 from ext_proc.errors import SnapshotRefused
 from ext_proc.plans import PlanTable
+from ext_proc.sealed import Keeper, read_key
 from ext_proc.stream import RequestStream
 from ext_proc.transport import TRANSPORTS, adopt
 
@@ -125,7 +126,7 @@ class _Source:
 
     async def follow(self) -> None:
         """Take what the control plane sends, until cancelled."""
-        await _ads_grpc.run(
+        await ads_grpc.run(
             self._address,
             self._client,
             on_response=self._on_response,

@@ -16,6 +16,7 @@ import yaml
 
 _PLACE = re.compile(r"\$\{([A-Z_]+)\}")
 _REPEATED = "EXT_PROC_SOCKET"
+_BESIDE = "EXT_PROC_ID"
 DEFAULT_MAX_HEAP_MIB = 2048
 
 Values = Mapping[str, str | int]
@@ -25,8 +26,10 @@ Values = Mapping[str, str | int]
 class BootstrapSettings:
     """Who this Envoy is, and whom it talks to.
 
-    `xds_host` may be a name; `ext_proc_sockets` are absolute paths of Unix sockets of this machine;
-    `max_heap_mib` is the memory near which Envoy refuses new requests.
+    `xds_host` may be a name; `ext_proc_sockets` are absolute paths of Unix sockets of this machine,
+    `ext_proc_ids` the node ids of the workers behind them (`ext-proc-0` and so on, if not given);
+    `max_heap_mib` is the memory near which Envoy refuses new requests; `failover_socket` is where a
+    `naru failover` listens, if there is one.
     """
 
     xds_host: str = "127.0.0.1"
@@ -37,20 +40,24 @@ class BootstrapSettings:
     node_id: str = "gateway"
     node_cluster: str = "gateway"
     max_heap_mib: int = DEFAULT_MAX_HEAP_MIB
+    failover_socket: str = ""
+    ext_proc_ids: Sequence[str] = ()
 
 
 def bootstrap(settings: BootstrapSettings, template: str | None = None) -> dict[str, Any]:
     """The bootstrap document, ready for `json.dumps` or `yaml.safe_dump`."""
     document = yaml.safe_load(read_template() if template is None else template)
-    filled = _fill(document, _values(settings), tuple(settings.ext_proc_sockets))
+    if settings.failover_socket:
+        document = _add(document, yaml.safe_load(read_template("failover.yaml")))
+    filled = _fill(document, _values(settings), _workers(settings))
     if not isinstance(filled, dict):
         raise ValueError("the bootstrap template is not a mapping")
     return filled
 
 
-def read_template() -> str:
-    """`envoy/bootstrap.yaml` of the repository; `naru/_data` links to that folder."""
-    return (importlib.resources.files("naru") / "_data" / "bootstrap.yaml").read_text("utf-8")
+def read_template(name: str = "bootstrap.yaml") -> str:
+    """A file of `envoy/` in the repository; `naru/_data` links to that folder."""
+    return (importlib.resources.files("naru") / "_data" / name).read_text("utf-8")
 
 
 def _values(settings: BootstrapSettings) -> Values:
@@ -60,25 +67,41 @@ def _values(settings: BootstrapSettings) -> Values:
         "ADMIN_HOST": settings.admin_host,
         "ADMIN_PORT": settings.admin_port,
         "MAX_HEAP_BYTES": settings.max_heap_mib * 1024 * 1024,
+        "FAILOVER_SOCKET": settings.failover_socket,
         "XDS_HOST": settings.xds_host,
         "XDS_PORT": settings.xds_port,
         "XDS_DISCOVERY": "STATIC" if _is_ip(settings.xds_host) else "STRICT_DNS",
     }
 
 
-def _fill(node: Any, values: Values, sockets: Sequence[str]) -> Any:
+def _add(node: Any, more: Any) -> Any:
+    """`node` with the keys and items of `more` added to it."""
+    if isinstance(node, dict) and isinstance(more, dict):
+        return node | {key: _add(node.get(key), value) for key, value in more.items()}
+    return [*node, *more] if isinstance(node, list) else more
+
+
+def _workers(settings: BootstrapSettings) -> tuple[Values, ...]:
+    """What is different for each worker."""
+    sockets, ids = settings.ext_proc_sockets, settings.ext_proc_ids
+    named = ids or [f"ext-proc-{index}" for index in range(len(sockets))]
+    each = zip(sockets, named, strict=True)
+    return tuple({_REPEATED: path, _BESIDE: name} for path, name in each)
+
+
+def _fill(node: Any, values: Values, workers: Sequence[Values]) -> Any:
     if isinstance(node, dict):
-        return {key: _fill(value, values, sockets) for key, value in node.items()}
+        return {key: _fill(value, values, workers) for key, value in node.items()}
     if isinstance(node, list):
-        return [filled for item in node for filled in _fill_item(item, values, sockets)]
+        return [filled for item in node for filled in _fill_item(item, values, workers)]
     return _fill_scalar(node, values) if isinstance(node, str) else node
 
 
-def _fill_item(item: Any, values: Values, sockets: Sequence[str]) -> list[Any]:
-    """One list item; the innermost one that names the socket, once for each socket."""
+def _fill_item(item: Any, values: Values, workers: Sequence[Values]) -> list[Any]:
+    """One list item; the innermost one that names the socket, once for each worker."""
     if not _is_innermost(item):
-        return [_fill(item, values, sockets)]
-    return [_fill(item, {**values, _REPEATED: path}, sockets) for path in sockets]
+        return [_fill(item, values, workers)]
+    return [_fill(item, {**values, **worker}, workers) for worker in workers]
 
 
 def _is_innermost(item: Any) -> bool:

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from control_plane._verdicts import written
 from control_plane.api.state import State
 from control_plane.compile import Aside
-from control_plane.compile.units import reads
 from control_plane.resources import Key, Problem
-from control_plane.store import Snapshot
 
 _MEND = "Correct it, or what it uses, and write that again; everything else is live"
 
 
 def since(revision: int, state: State) -> Mapping[Key, Aside]:
-    """What is set aside because of what was written at `revision`."""
-    live = state.compilation.live
-    if live is None:
-        return {}
-    snapshot = state.reflector.snapshot
-    return {key: why for key, why in live.aside.items() if _written(key, snapshot) == revision}
+    """What is, or was, set aside because of what was written at `revision`."""
+    live, snapshot = state.compilation.live, state.reflector.snapshot
+    aside = live.aside if live is not None else {}
+    now = {k: why for k, why in aside.items() if written(k, aside, snapshot) == revision}
+    return {**state.compilation.verdicts.of(revision), **now}
+
+
+def certain(aside: Mapping[Key, Aside]) -> Mapping[Key, Aside]:
+    """Without what is only under suspicion."""
+    return {key: why for key, why in aside.items() if why.certain}
 
 
 def problems(aside: Mapping[Key, Aside]) -> list[Problem]:
@@ -30,15 +33,16 @@ def problems(aside: Mapping[Key, Aside]) -> list[Problem]:
 
 def listed(state: State, aside: Mapping[Key, Aside]) -> list[dict[str, Any]]:
     """For a status."""
-    snapshot, suspected = state.reflector.snapshot, state.compilation.suspected
+    snapshot, live = state.reflector.snapshot, state.compilation.live
+    known = {**(live.aside if live is not None else {}), **aside}
     return [
         {
             "resource": str(key),
-            "revision": _written(key, snapshot),
+            "revision": written(key, known, snapshot),
             "reason": why.reason,
             "node": why.node,
             "serving": "its last good version" if why.serving else "nothing",
-            "certain": key not in suspected,
+            "certain": why.certain,
         }
         for key, why in sorted(aside.items())
     ]
@@ -47,13 +51,3 @@ def listed(state: State, aside: Mapping[Key, Aside]) -> list[dict[str, Any]]:
 def _shown(why: Aside) -> str:
     stays = "its last good version stays live" if why.serving else "it is not served"
     return f"{why.reason}; {stays}"
-
-
-def _written(key: Key, snapshot: Snapshot) -> int:
-    """The revision of the newest of all that a resource is made of."""
-    stored = snapshot.stored.get(key)
-    if stored is None:
-        return 0
-    named = reads(stored.resource, snapshot.resources)
-    found = (snapshot.stored.get(k) for k in named)
-    return max([stored.revision, *(each.revision for each in found if each is not None)])

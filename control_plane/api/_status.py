@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 from control_plane import redact
@@ -25,7 +26,7 @@ def revision_status(state: State, status: RevisionStatus) -> dict[str, Any]:
         node: {"state": found.state, "detail": redacted(found.detail, snapshot)}
         for node, found in sorted(status.nodes.items())
     }
-    certain = {key: why for key, why in aside.items() if key not in state.compilation.suspected}
+    certain = _aside.certain(aside)
     for why in certain.values():
         if why.node in nodes:
             nodes[why.node] = {"state": "rejected", "detail": why.reason}
@@ -53,6 +54,7 @@ def system_status(state: State) -> dict[str, Any]:
         "store": {
             "synced": state.reflector.synced,
             "trouble": state.reflector.trouble,
+            "degraded": degraded(state),
             "unreadable": unreadable,
             **_upkeep(state),
         },
@@ -111,6 +113,22 @@ def missing_for_readiness(state: State) -> list[str]:
     return missing
 
 
+def degraded(state: State) -> list[str]:
+    """What does not keep it from serving, and should be known; empty when all is well."""
+    facts, reflector = [], state.reflector
+    if reflector.restored is not None:
+        saved = datetime.fromtimestamp(reflector.restored.saved, UTC).isoformat(timespec="seconds")
+        facts.append(
+            f"etcd has not been read since this process began: revision "
+            f"{reflector.snapshot.revision} is served as it was saved at {saved}"
+        )
+    if reflector.synced and reflector.trouble is not None:
+        facts.append(f"etcd is away, so nothing can be written: {reflector.trouble}")
+    if (unsaved := state.store.unsaved) is not None:
+        facts.append(f"the newest revision is not saved for a start without etcd: {unsaved}")
+    return facts
+
+
 def redacted(text: str, snapshot: Snapshot) -> str:
     """A node's words, without any secret that they might quote."""
     return redact.redacted(text, snapshot.resources.values())
@@ -130,6 +148,9 @@ def _node(node: NodeStatus, snapshot: Snapshot) -> dict[str, Any]:
         "cluster": node.cluster,
         "user_agent": node.user_agent,
         "connected": node.connected,
+        "control_plane": node.replica,
+        "silent": node.silent,
+        "as_last_seen": node.old,
         "applied_revision": node.applied_revision,
         "types": types,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from control_plane._loop import CompileFailed
@@ -106,16 +106,20 @@ async def settled(state: State, revision: int, wait: float) -> RevisionStatus:
         raise _not_compiled(problems, revision)
     while True:
         outcome = state.compilation.outcome
-        status = await state.hub.wait(revision, max(0.0, deadline - time.monotonic()))
+        carrier = state.compilation.verdicts.carrier(revision)
+        status = await state.hub.wait(carrier, max(0.0, deadline - time.monotonic()))
         aside, left = _aside.since(revision, state), deadline - time.monotonic()
-        if left <= 0 or aside.keys().isdisjoint(state.compilation.suspected):
+        known = _aside.certain(aside) == aside
+        if left <= 0 or (known and carrier == state.compilation.verdicts.carrier(revision)):
             break
-        await state.compilation.changed(outcome, left)
-    if aside and aside.keys().isdisjoint(state.compilation.suspected):
+        if not known:
+            await state.compilation.changed(outcome, left)
+    if aside and known:
         raise _set_aside(aside, revision)
     if status.state == "rejected":
         raise _rejected(state, status, revision)
-    return status
+    state_now = "pending" if aside and status.state == "applied" else status.state
+    return replace(status, revision=revision, state=state_now)
 
 
 async def receipt(

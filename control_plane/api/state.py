@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from control_plane._loop import Outcome
+from control_plane._verdicts import Verdicts
 from control_plane.access import Authenticator
 from control_plane.api._metrics import Metrics
 from control_plane.api._token import AdminToken
@@ -17,6 +18,7 @@ from control_plane.settings import ApiLimits
 from control_plane.store import (
     AuditPage,
     Build,
+    Kept,
     Snapshot,
     Space,
     StoredProblem,
@@ -27,6 +29,9 @@ from control_plane.xds import NodeStatus, RevisionStatus
 
 class Commits(Protocol):
     """`control_plane.store.Store`."""
+
+    @property
+    def unsaved(self) -> str | None: ...
 
     async def commit(self, build: Build) -> int: ...
 
@@ -46,6 +51,9 @@ class Snapshots(Protocol):
     def trouble(self) -> str | None: ...
 
     @property
+    def restored(self) -> Kept | None: ...
+
+    @property
     def problems(self) -> Mapping[str, StoredProblem]: ...
 
 
@@ -61,7 +69,7 @@ class Compilation(Protocol):
     async def wait_for(self, revision: int, timeout: float) -> Outcome | None: ...
 
     @property
-    def suspected(self) -> Set[Key]: ...
+    def verdicts(self) -> Verdicts: ...
 
     async def changed(self, seen: Outcome | None, timeout: float) -> None: ...
 

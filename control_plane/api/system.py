@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Path, Request
@@ -43,7 +44,8 @@ def router(state: State) -> APIRouter:
         only(request)
         if revision > state.snapshot.revision:
             raise NotFound(f"revision {revision} does not exist yet")
-        shown = _status.revision_status(state, await state.hub.wait(revision, 0))
+        status = await state.hub.wait(state.compilation.verdicts.carrier(revision), 0)
+        shown = _status.revision_status(state, replace(status, revision=revision))
         problems = [problem_json(p) for p in _status.compile_problems(state, revision)]
         if problems:
             shown["state"] = "rejected"
@@ -70,7 +72,11 @@ def probes(state: State) -> APIRouter:
     )
     async def readyz() -> Response:
         missing = _status.missing_for_readiness(state)
-        body = {"status": "not ready" if missing else "ready", "missing": missing}
+        body = {
+            "status": "not ready" if missing else "ready",
+            "missing": missing,
+            "degraded": _status.degraded(state),
+        }
         return Json(body, status_code=503 if missing else 200)
 
     @routes.get(

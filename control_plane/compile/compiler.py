@@ -71,7 +71,7 @@ class Compiler:
         return _Last(resources, units, {}, routes, last.tables, last.readers)
 
     def _compile_all(self, resources: Mapping[Key, Resource], holds: Holds) -> _Last:
-        self._units.forget(resources)
+        self._units.forget(resources, holds)
         units: dict[Key, Unit] = {}
         aside: dict[Key, Aside] = {}
         for plural in _HAS_UNIT:
@@ -85,7 +85,8 @@ class Compiler:
         # A secret that was rotated has one name: the newer value wins.
         ordered = sorted(units, key=lambda key: key not in aside) if aside else units
         routes = _routes(units)
-        common = (self._listener, self._route_configuration(routes))
+        out = frozenset(k.name for k in aside if k.plural == Proxy.plural and k not in units)
+        common = (self._listener, self._route_configuration(routes, out))
         tables = Tables((units[key] for key in ordered), common)
         last = _Last(resources, units, aside, routes, tables, {})
         last.read_by(units)
@@ -111,8 +112,9 @@ class Compiler:
         unit = self._units.held(key, hold, resources)
         return unit, replace(why, serving=unit is not None)
 
-    def _route_configuration(self, routes: Routes) -> XdsResource:
-        return compile_routes(routes.values(), self._settings)
+    def _route_configuration(self, routes: Routes, out: Iterable[str] = ()) -> XdsResource:
+        """`out`: the proxies that are set aside and have no last good version."""
+        return compile_routes(routes.values(), self._settings, out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +167,10 @@ def _held_back(
 ) -> Aside | None:
     """Why a resource must not be taken: for its own sake, or that of one that it is made of."""
     if hold is not None and hold.stands:
-        return Aside(hold.reason, serving=False, node=hold.node)
+        return Aside(hold.reason, False, hold.node, hold.certain, hold.since)
     named = [k for k in sorted(reads(resources[key], resources)) if k in aside] if aside else []
     if not named:
         return None
     below = aside[named[0]]
     reason = f"{named[0]}, which it uses, is set aside: {below.reason}"
-    return Aside(reason, serving=False, node=below.node)
+    return Aside(reason, False, below.node, below.certain, below=named[0])

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from control_plane.resources import Key, Resource
-
-if TYPE_CHECKING:  # routes are made of what is here
+if (
+    TYPE_CHECKING
+):  # routes are made of what is here; resources bring 20 MB that a server of it saves
     from control_plane.compile.routes import Branches
+    from control_plane.resources import Key, Resource
 
 _PREFIX = "type.googleapis.com/"
 LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
@@ -81,12 +82,16 @@ class Hold:
             has none, and is left out.
         stands: whether the reason concerns what is stored now. If not, the closure is only what to
             fall back to.
+        certain: false while it is only one of several that may be at fault.
+        since: the newest revision of what was refused.
     """
 
     reason: str
     node: str = ""
     closure: Mapping[Key, Resource] | None = field(default=None, repr=False)
     stands: bool = True
+    certain: bool = True
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +102,17 @@ class Aside:
         reason: what happened, for people.
         serving: whether its last good version is served instead.
         node: which node refused it; empty if the compiler itself could not take it.
+        certain: false while it is only one of several that may be at fault.
+        since: the newest revision of what was refused; 0 if nobody refused it itself.
+        below: what it uses that is set aside, if that is why.
     """
 
     reason: str
     serving: bool
     node: str = ""
+    certain: bool = True
+    since: int = 0
+    below: Key | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,11 +73,15 @@ def compile_branches(wiring: Wiring, settings: GatewaySettings) -> Branches:
     )
 
 
-def compile_routes(branches: Iterable[Branches], settings: GatewaySettings) -> XdsResource:
-    """All routes of all proxies."""
+def compile_routes(
+    branches: Iterable[Branches], settings: GatewaySettings, aside: Iterable[str] = ()
+) -> XdsResource:
+    """All routes of all proxies; `aside` are those that exist and have nothing to serve."""
     ordered = sorted(branches, key=lambda each: each.proxy)
     models = f'{{"object":"list","data":[{",".join([each.listed for each in ordered])}]}}'
-    root = _by_method(_uncompressed(_by_path(ordered, settings)), models)
+    root = _by_method(
+        _uncompressed(_by_path([*ordered, *map(_aside, sorted(aside))], settings)), models
+    )
     host = VirtualHost(
         name=NAME,
         domains=["*"],
@@ -146,12 +150,11 @@ def _by_model(proxies: Sequence[Branches], settings: GatewaySettings) -> bytes:
 
 
 def _path_routes(wiring: Wiring, settings: GatewaySettings) -> RouteList:
-    base = f"/p/{wiring.proxy}"
     # Where nobody holds bodies, the router still keeps so much of one, to send it a second time.
     native = wiring.lane == "native"
     limit = settings.max_parsed_body_bytes if native else settings.max_body_bytes
     config = per_route.for_lane(wiring)
-    simple, sdk = RouteMatch(path=base), RouteMatch(prefix=f"{base}/v1/")
+    simple, sdk = _ways_to(wiring.proxy)
     if native:
         first = _needs_template(wiring.proxy, simple)
     else:
@@ -211,11 +214,28 @@ def _no_proxy() -> Route:
     return _refusal(404, "proxy_not_found", NO_PROXY)
 
 
-def _refusal(status: int, code: str, message: str) -> Route:
+def _aside(proxy: str) -> Branches:
+    """What a proxy answers that is set aside, without a last good version."""
+    message = f"The proxy {proxy} is set aside: naru status says why."
+    refusal = _refusal(503, "proxy_rejected", message, "server_error")
+    routes = [Route(), Route()]
+    for route, found in zip(routes, _ways_to(proxy), strict=True):
+        route.CopyFrom(refusal)
+        route.match.CopyFrom(found)
+    by_path = match.entry(f"/p/{proxy}", match.to_route(RouteList(routes=routes)))
+    return Branches(proxy, by_path, match.entry(proxy, match.to_route(refusal)), "")
+
+
+def _ways_to(proxy: str) -> tuple[RouteMatch, RouteMatch]:
+    """The simplified request, and a provider's SDK."""
+    return RouteMatch(path=f"/p/{proxy}"), RouteMatch(prefix=f"/p/{proxy}/v1/")
+
+
+def _refusal(status: int, code: str, message: str, kind: str = "invalid_request_error") -> Route:
     return Route(
         match=RouteMatch(prefix="/"),
         direct_response=DirectResponseAction(
-            status=status, body_format=error_format(code, message)
+            status=status, body_format=error_format(code, message, kind)
         ),
         typed_per_filter_config=per_route.for_refusal(),
     )

@@ -36,11 +36,11 @@ class Units:
         self._before: dict[Key, Unit] = {}
         self._held: dict[Key, tuple[Mapping[Key, Resource], Unit]] = {}
 
-    def forget(self, resources: Mapping[Key, Resource]) -> None:
-        """Drop what is not made of these very objects."""
+    def forget(self, resources: Mapping[Key, Resource], holds: Mapping[Key, Hold]) -> None:
+        """Drop what is not made of these very objects, and what is not held any more."""
         stale = [k for k, unit in self._units.items() if not unit.still_holds(resources)]
         self.drop(stale)
-        self._held = {k: held for k, held in self._held.items() if k in resources}
+        self._held = {k: held for k, held in self._held.items() if k in resources and k in holds}
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Drop these; what they were is a help to make them anew."""
@@ -60,12 +60,13 @@ class Units:
         if hold is None or hold.closure is None:
             return None
         closure = {**hold.closure, **dict(_rotated(hold.closure, resources))}
-        known = self._held.get(key)
-        if known is not None and known[0] == closure:
-            return known[1]
         try:
+            _check_deleted(key, closure, resources)
             self._check(key, closure)
-            self._check(key, {**closure, **_credentials(closure, resources)})
+            self._check(key, {**closure, **_shared_now(key, closure, resources)})
+            known = self._held.get(key)
+            if known is not None and known[0] == closure:
+                return known[1]
             unit = self._compile(key, closure)
         except Unservable as error:
             log.error("the last good version of %s is not served: %s", key, error)
@@ -77,8 +78,14 @@ class Units:
         return unit
 
     def _check(self, key: Key, resources: Mapping[Key, Resource]) -> None:
-        """Raises Unusable if something that it needs is missing; Denied if it breaks a rule."""
+        """Raises Unusable if something that it needs is missing; Denied if it breaks a rule.
+
+        An upstream alone sends nobody's credential: that is checked for the proxies that use it.
+        """
         resource = resources[key]
+        if isinstance(resource, Upstream):
+            self._check_address(resource)
+            return
         needed = {*resource.references(), *reads(resource, resources)}
         missing = sorted(k for k in needed if k not in resources)
         if missing:
@@ -89,9 +96,14 @@ class Units:
             found = resources[k]
             for problem in check_resource(found, resources):
                 raise Denied(f"{problem.message}: {problem.mend}")
-            why = denied(found, self._settings) if isinstance(found, Upstream) else None
-            if why is not None:
-                raise Denied(why)
+            if isinstance(found, Upstream):
+                self._check_address(found)
+
+    def _check_address(self, upstream: Upstream) -> None:
+        """Raises Denied."""
+        why = denied(upstream, self._settings)
+        if why is not None:
+            raise Denied(why)
 
     def _compile(self, key: Key, resources: Mapping[Key, Resource]) -> Unit:
         """Raises Unusable: one bad unit must not stop the others, whatever is wrong with it."""
@@ -136,8 +148,36 @@ class Units:
 
 def reads(resource: Resource, resources: Mapping[Key, Resource]) -> frozenset[Key]:
     """What a unit depends on beside its resource: what that names, and what those name."""
+    if not isinstance(resource, Proxy):
+        return frozenset()
     named = resource.references()
     return named.union(*(resources[key].references() for key in named if key in resources))
+
+
+def _check_deleted(
+    key: Key, closure: Mapping[Key, Resource], resources: Mapping[Key, Resource]
+) -> None:
+    """Raises Denied if a credential has been deleted since: then it is not to be used any more.
+
+    One that is still named is only unreadable just now; of those nobody deletes any.
+    """
+    named = {*resources[key].references(), *reads(resources[key], resources)}
+    for k in sorted(closure.keys() - resources.keys() - named):
+        if k.plural == Credential.plural:
+            raise Denied(f"it uses {k}, which has been deleted")
+
+
+def _shared_now(
+    key: Key, closure: Mapping[Key, Resource], resources: Mapping[Key, Resource]
+) -> dict[Key, Resource]:
+    """What a last good version names, under the rules of today: credentials as they are now, and
+    the rest with those whom its owner shares it with now."""
+    found: dict[Key, Resource] = {
+        k: then.model_copy(update={"metadata": resources[k].metadata})
+        for k, then in closure.items()
+        if k != key and k in resources
+    }
+    return {**found, **_credentials(closure, resources)}
 
 
 def _rotated(

@@ -4,33 +4,49 @@
                    └► it does not: all that changed is set aside for a moment, so that nobody waits;
                       an Envoy is asked offline which of them it is ─► the others are let go again
 
+With nothing known to be good (the first target of a start) nothing is set aside on suspicion: the
+nodes go on with what they have until it is known who is at fault.
+
 Pure but for `examine`, which runs Envoy several times, and `save`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import replace
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, replace
+from typing import Final
 
 from control_plane.compile import Compiled, Hold, Unit
 from control_plane.isolate import suspects
-from control_plane.isolate.bisect import bad_ones
-from control_plane.isolate.park import FAMILY, Park, decode
-from control_plane.isolate.validate import ValidatorError
+from control_plane.isolate.culprits import Validator, culprits
+from control_plane.isolate.park import Park
+from control_plane.isolate.records import Records
 from control_plane.redact import redacted
 from control_plane.resources import Key, Resource
-from control_plane.store import Build, Changes, Codec, Snapshot, StoredRecord
+from control_plane.store import Build, Codec, Snapshot
 from control_plane.xds import Refusal
 
 log = logging.getLogger("naru.isolate")
 
+MOST_WORDS: Final = 1024
+"""Characters of a node's words that are kept with each unit."""
+_SHOWN: Final = 10
 
-class Validator(Protocol):
-    """`validate.EnvoyValidator`."""
 
-    async def accepts(self, units: Iterable[Unit]) -> bool: ...
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A refusal of which it is not known yet who is at fault.
+
+    Attributes:
+        units: the suspects.
+        before: what was known of those of them that are set aside for the moment.
+        reads: what these are made of.
+    """
+
+    units: Mapping[Key, Unit]
+    before: Mapping[Key, Park | None]
+    reads: Mapping[Key, Mapping[Key, int] | None]
 
 
 class Isolation:
@@ -42,164 +58,174 @@ class Isolation:
         commit: Callable[[Build], Awaitable[int]],
         validator: Validator | None = None,
     ) -> None:
-        self._codec = codec
-        self._commit = commit
+        self._records = Records(codec, commit)
         self._validator = validator
         self._local: dict[Key, Park] = {}  # known here, and perhaps not yet in etcd
-        self._decoded: dict[str, tuple[StoredRecord, Park]] = {}
-        self._suspected: Mapping[Key, Unit] = {}
-        self._refusal: Refusal | None = None
+        self._cases: dict[int, _Case] = {}  # by the refusal's identity
+        self._edition = 0
 
     @property
-    def suspected(self) -> Set[Key]:
-        """The units that are set aside only until it is known who is at fault."""
-        return self._suspected.keys()
+    def edition(self) -> int:
+        """Another number whenever `holds` may have changed, though the snapshot has not."""
+        return self._edition
 
     def holds(
         self, snapshot: Snapshot, resources: Mapping[Key, Resource] | None = None
     ) -> dict[Key, Hold]:
         """What the compiler must not take as it is. `resources` if they are not the snapshot's."""
         present = snapshot.resources if resources is None else resources
-        self._forget(snapshot)
         return {key: park.hold(snapshot, present) for key, park in self._parks(snapshot).items()}
 
     def refused(self, refusal: Refusal, snapshot: Snapshot) -> bool:
         """Sets aside who is, or may be, at fault; whether compiling again gives something else."""
-        at_fault: Iterable[Key] = suspects.named(refusal)
-        if not at_fault:
-            suspected = suspects.suspected(refusal)
-            at_fault = suspected
-            if len(suspected) > 1:
-                self._suspected, self._refusal = suspected, refusal
-        news = [self._set_aside(key, refusal, snapshot) for key in sorted(at_fault)]
-        return any(news) or snapshot.revision > refusal.target.revision
-
-    def found(self, compiled: Compiled, live: Compiled | None) -> bool:
-        """Keeps the last good version of what the compiler could not take; whether it has any."""
-        news = False
-        for key, aside in compiled.aside.items():
-            unit = live.units.get(key) if live is not None else None
-            if not (aside.node or aside.serving or unit is None or key in self._local):
-                self._local[key] = Park(key, None, aside.reason, closure=dict(unit.read))
-                news = True
+        at_fault = suspects.named(refusal)
+        units = {} if at_fault else suspects.suspected(refusal)
+        if len(units) == 1:
+            at_fault, units = frozenset(units), {}
+        news = snapshot.revision > refusal.target.revision
+        if not units:
+            return self._set_aside(at_fault, refusal, snapshot, certain=True) or news
+        before: dict[Key, Park | None] = {}
+        if refusal.last_good is not None:
+            parks = self._parks(snapshot)
+            before = {key: parks.get(key) for key in units}
+            news |= self._set_aside(units, refusal, snapshot, certain=False)
+        reads = {key: self._local[key].read for key in before if key in self._local}
+        self._cases[id(refusal)] = _Case(units, before, reads)
         return news
 
-    async def examine(self) -> bool:
-        """Finds out who of the suspects it is, and lets the others go; whether there were any."""
-        units, refusal = self._suspected, self._refusal
-        if not units or refusal is None:
+    async def examine(self, refusal: Refusal, current: Callable[[], Snapshot]) -> bool:
+        """Finds out who of the suspects it is, and lets the others go; whether that changes
+        anything. `current` gives the newest snapshot."""
+        case = self._cases.get(id(refusal))
+        if case is None:
             return False
-        bad = await self._bad_ones(units)
-        log.warning("of %d changes these are at fault: %s", len(units), ", ".join(map(str, bad)))
-        for key in units.keys() - suspects.with_users(bad, refusal):
-            self._local.pop(key, None)
-        self._suspected, self._refusal = {}, None
-        return True
+        bad = await culprits(case.units, self._validator)
+        del self._cases[id(refusal)]
+        if bad is None:
+            return self._acquit(case, frozenset(case.before))
+        at_fault = suspects.with_users(bad, refusal)
+        log.warning("of %d changes these are at fault: %s", len(case.units), _listed(bad))
+        news = self._acquit(case, at_fault)
+        rest = at_fault - case.before.keys()
+        return self._set_aside(rest, refusal, current(), certain=True) or news
 
-    async def save(self, mended: Iterable[Key] = ()) -> None:
+    def found(self, compiled: Compiled, good: Compiled | None, snapshot: Snapshot) -> bool:
+        """Keeps the last good version of what is aside, whyever; whether that is news.
+
+        `good` is what a node is known to use.
+        """
+        # Only by what is compiled: the compiler knows nothing of what newer snapshots hold.
+        self._forget(snapshot)
+        if not compiled.aside or good is None:
+            return False
+        parks, news = self._parks(snapshot), False
+        for key, aside in compiled.aside.items():
+            closure = _closure_in(good, key, snapshot)
+            known = parks.get(key) or Park(key, None, aside.reason)
+            if known.read is None:  # it is as certain as what it uses
+                known = replace(known, certain=aside.certain)
+            if closure is not None and not known.spent and known.closure != closure:
+                self._local[key] = replace(known, closure=closure)
+                news = True
+            elif key in self._local:
+                self._local[key] = known
+        return news
+
+    async def save(self, mended: Mapping[Key, Park] | None = None) -> None:
         """Writes to etcd what is certain, and removes what is mended.
 
         Raises:
             StoreError: etcd is away; to be tried again.
         """
-        gone = frozenset(mended)
-        self._local = {key: park for key, park in self._local.items() if key not in gone}
-        await self._commit(lambda snapshot: self._changes(snapshot, gone))
+        gone = mended or {}
+        for key, park in gone.items():
+            if self._local.get(key) is park:
+                del self._local[key]
+                self._edition += 1
+        await self._records.save(lambda: self._local, gone)
 
     def unsaved(self, snapshot: Snapshot) -> bool:
         """Whether `save` has something to write, or to remove."""
-        return bool(self._changes(snapshot))
+        return bool(self._records.changes(self._local, snapshot))
 
-    def mended(self, compiled: Compiled, snapshot: Snapshot) -> frozenset[Key]:
+    def mended(self, compiled: Compiled, snapshot: Snapshot) -> dict[Key, Park]:
         """What was set aside once, and is compiled like everything else now."""
-        return frozenset(self._parks(snapshot).keys() - compiled.aside.keys())
-
-    def _changes(self, snapshot: Snapshot, gone: Set[Key] = frozenset()) -> Changes:
-        stored = self._stored(snapshot)
-        records: dict[str, bytes | None] = {
-            park.name: None
-            for key, park in stored.items()
-            if key in gone or key not in snapshot.resources
-        }
-        for key, park in self._local.items():
-            if key not in self._suspected and _is_worth(park, stored.get(key), snapshot):
-                records[park.name] = park.encode(self._codec)
-        return Changes(records=records)
-
-    def _forget(self, snapshot: Snapshot) -> None:
-        """Drop what is in etcd by now, or whose resource is gone."""
-        stored = self._stored(snapshot)
-        self._local = {
+        return {
             key: park
-            for key, park in self._local.items()
-            if key in snapshot.resources and not _is_same(park, stored.get(key))
+            for key, park in self._parks(snapshot).items()
+            if key in compiled.units
+            and key not in compiled.aside
+            and not park.stands(snapshot, snapshot.resources)
         }
-
-    def _set_aside(self, key: Key, refusal: Refusal, snapshot: Snapshot) -> bool:
-        unit, good = refusal.target.units[key], refusal.last_good
-        known = self._parks(snapshot).get(key)
-        if known is not None and key in refusal.target.aside:
-            # It was the last good version that was refused now: there is none, then.
-            self._local[key] = replace(known, closure=None)
-            return known.closure is not None
-        read = _revisions(unit, snapshot)
-        if read is None:
-            return False  # it has changed since: what is stored now has not been refused
-        before = good.units.get(key) if good is not None else None
-        closure = known.closure if known is not None else None
-        if before is not None:
-            closure = dict(before.read)
-        words = redacted(refusal.error, snapshot.resources.values())
-        reason = f"{refusal.node} refused it: {words}"
-        self._local[key] = Park(key, read, reason, refusal.node, closure)
-        log.warning("%s is set aside: %s", key, reason)
-        return True
-
-    async def _bad_ones(self, units: Mapping[Key, Unit]) -> Sequence[Key]:
-        """Those that an Envoy does not take; all of them if it cannot tell."""
-        validator, keys = self._validator, sorted(units)
-        if validator is None:
-            log.error("no Envoy to ask who is at fault: set NARU_ENVOY_BINARY to its path")
-            return keys
-
-        async def accepts(some: Sequence[Key]) -> bool:
-            return await validator.accepts([units[key] for key in some])
-
-        try:
-            return await bad_ones(keys, accepts) or keys
-        except ValidatorError as error:
-            log.error("it cannot be told who is at fault: %s", error)
-            return keys
 
     def _parks(self, snapshot: Snapshot) -> dict[Key, Park]:
         """All that is set aside, by unit; some of it may not stand any more."""
-        return {**self._stored(snapshot), **self._local}
+        return {**self._records.read(snapshot), **self._local}
 
-    def _stored(self, snapshot: Snapshot) -> dict[Key, Park]:
-        parks = (self._read(name, record) for name, record in snapshot.family(FAMILY))
-        return {park.unit: park for park in parks if park is not None}
+    def _forget(self, snapshot: Snapshot) -> None:
+        """Drop what is in etcd by now, or whose resource is gone."""
+        if self._local:
+            stored = self._records.read(snapshot)
+            self._local = {
+                key: park
+                for key, park in self._local.items()
+                if key in snapshot.resources and not park.says_no_more_than(stored.get(key))
+            }
 
-    def _read(self, name: str, record: StoredRecord) -> Park | None:
-        known = self._decoded.get(name)
-        if known is None or known[0] is not record:
-            try:
-                known = (record, decode(record.value, self._codec))
-            except ValueError as error:
-                log.error("%s/%s in etcd is %s", FAMILY, name, error)
-                return None
-            self._decoded[name] = known
-        return known[1]
+    def _set_aside(
+        self, keys: Iterable[Key], refusal: Refusal, snapshot: Snapshot, *, certain: bool
+    ) -> bool:
+        """Whether any of them could be."""
+        words = redacted(refusal.error, snapshot.resources.values())[:MOST_WORDS]
+        reason, parks = f"{refusal.node} refused it: {words}", self._parks(snapshot)
+        done = []
+        for key in sorted(keys):
+            park = _park(key, reason, refusal, snapshot, parks.get(key))
+            if park is not None:
+                self._local[key] = replace(park, certain=certain)
+                done.append(key)
+        if done:
+            self._edition += 1
+            for_now = "" if certain else " for the moment"
+            log.warning("set aside%s: %s: %s", for_now, _listed(done), reason)
+        return bool(done)
+
+    def _acquit(self, case: _Case, at_fault: Set[Key]) -> bool:
+        """Keeps aside who is at fault, and lets the others go."""
+        news = False
+        for key, before in case.before.items():
+            park = self._local.get(key)
+            if park is None or park.certain or park.read != case.reads.get(key):
+                continue  # it has changed since
+            news = True
+            if key in at_fault:
+                self._local[key] = replace(park, certain=True)
+            elif before is None:
+                del self._local[key]
+            else:
+                self._local[key] = before
+        self._edition += news
+        return news
 
 
-def _is_worth(park: Park, stored: Park | None, snapshot: Snapshot) -> bool:
-    """Whether it says something of what is stored now that is not in etcd yet."""
-    if park.unit not in snapshot.resources or _is_same(park, stored):
-        return False
-    return park.read is None or park.stands(snapshot, snapshot.resources)
-
-
-def _is_same(park: Park, stored: Park | None) -> bool:
-    return stored is not None and (stored.read, stored.closure) == (park.read, park.closure)
+def _park(
+    key: Key, reason: str, refusal: Refusal, snapshot: Snapshot, known: Park | None
+) -> Park | None:
+    """What is to be said of a unit that was refused; None: it has changed since."""
+    unit, good = refusal.target.units[key], refusal.last_good
+    closure = None if good is None or key not in good.units else dict(good.units[key].read)
+    if key in refusal.target.aside:
+        if known is None:
+            return None
+        # It was its last good version that was refused now.
+        spent = closure is None or closure == dict(unit.read)
+        return replace(known, closure=None if spent else closure, spent=spent)
+    read = _revisions(unit, snapshot)
+    if read is None:
+        return None
+    kept = known.closure if known is not None else None
+    return Park(key, read, reason, refusal.node, closure or kept)
 
 
 def _revisions(unit: Unit, snapshot: Snapshot) -> dict[Key, int] | None:
@@ -211,3 +237,18 @@ def _revisions(unit: Unit, snapshot: Snapshot) -> dict[Key, int] | None:
             return None
         found[key] = stored.revision
     return found
+
+
+def _closure_in(good: Compiled, key: Key, snapshot: Snapshot) -> Mapping[Key, Resource] | None:
+    """What a unit was made of when it was good; None if it was not, or if that is what is stored
+    now, of which another node thinks otherwise."""
+    unit = good.units.get(key)
+    if unit is None or key in good.aside or unit.still_holds(snapshot.resources):
+        return None
+    return dict(unit.read)
+
+
+def _listed(keys: Iterable[Key]) -> str:
+    names = sorted(map(str, keys))
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -31,7 +31,8 @@ class Park:
         reason: what happened, for people.
         node: which node refused it.
         closure: what its last good version was made of; None if it has none.
-        certain: false while it is only one of several suspects.
+        certain: false while it is only one of several suspects; that is in no record.
+        spent: a node has refused the last good version, too, so no closure may come back.
     """
 
     unit: Key
@@ -40,6 +41,7 @@ class Park:
     node: str = ""
     closure: Mapping[Key, Resource] | None = field(default=None, repr=False)
     certain: bool = True
+    spent: bool = False
 
     @property
     def name(self) -> str:
@@ -58,8 +60,16 @@ class Park:
                 return False
         return True
 
+    def says_no_more_than(self, other: Park | None) -> bool:
+        """Whether `other`, which is in etcd, makes this one needless there."""
+        if other is None or self.read != other.read or self.spent > other.spent:
+            return False
+        return self.closure is None or other.spent or other.closure is not None
+
     def hold(self, snapshot: Snapshot, resources: Mapping[Key, Resource]) -> Hold:
-        return Hold(self.reason, self.node, self.closure, self.stands(snapshot, resources))
+        stands = self.stands(snapshot, resources)
+        since = max(self.read.values(), default=0) if self.read else 0
+        return Hold(self.reason, self.node, self.closure, stands, self.certain, since)
 
     def encode(self, codec: Codec) -> bytes:
         closure = {
@@ -76,6 +86,7 @@ class Park:
             "node": self.node,
             "reason": self.reason,
             "closure": closure or None,
+            "spent": self.spent,
         }
         return orjson.dumps(record)
 
@@ -90,15 +101,16 @@ def decode(data: bytes, codec: Codec) -> Park:
         found = orjson.loads(data)
         read = found["read"] and {_key(k): int(at) for k, at in found["read"].items()}
         closure = _closure(found["closure"], codec)
-        return Park(_key(found["unit"]), read, str(found["reason"]), str(found["node"]), closure)
+        words = str(found["reason"]), str(found["node"])
+        return Park(_key(found["unit"]), read, *words, closure, spent=bool(found["spent"]))
     except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError("not the record of a resource that is set aside") from error
+        raise ValueError("it is not of a resource that is set aside") from error
 
 
 def _closure(found: Mapping[str, object] | None, codec: Codec) -> Mapping[Key, Resource] | None:
     if not found:
         return None
-    try:
+    try:  # a secret may be sealed with a key that is not there any more
         keys = {text: _key(text) for text in found}
         return {key: codec.decode(key, orjson.dumps(found[text])) for text, key in keys.items()}
     except StoreError:

@@ -17,13 +17,8 @@ Units = Mapping[Key, Unit]
 
 def named(refusal: Refusal) -> frozenset[Key]:
     """The units whose resources the node's own words name, and those made of them."""
-    bad = {name for name in refusal.names if name in refusal.error}
-    changed = _changed(refusal.target, refusal.last_good)
-    at_fault = {
-        key
-        for key, unit in changed.items()
-        if any(x.type_url == refusal.type_url and x.name in bad for x in unit.resources)
-    }
+    bad, changed = set(refusal.named), _changed(refusal.target, refusal.last_good)
+    at_fault = {key for key, unit in changed.items() if _is_in(unit, refusal, bad)}
     return frozenset(at_fault | set(_made_of(at_fault, changed)))
 
 
@@ -49,8 +44,21 @@ def _is_in(unit: Unit, refusal: Refusal, names: set[str]) -> bool:
 
 def _changed(target: Compiled, last_good: Compiled | None) -> Units:
     """What the target has, and the last good one has not, or not so."""
-    before = last_good.units if last_good is not None else {}
-    return {key: unit for key, unit in target.units.items() if before.get(key) is not unit}
+    if last_good is None:
+        return target.units
+    before = last_good.units
+    return {
+        key: unit
+        for key, unit in target.units.items()
+        if before.get(key) is not unit and not _gives_nothing_new(unit, before.get(key), last_good)
+    }
+
+
+def _gives_nothing_new(unit: Unit, before: Unit | None, last_good: Compiled) -> bool:
+    """Whether it is what it was, if another object: such as a last good version, held."""
+    known = last_good.resources
+    same_route = before is not None and before.route == unit.route
+    return same_route and all(known.get(x.type_url, {}).get(x.name) == x for x in unit.resources)
 
 
 def _made_of(keys: Iterable[Key], units: Units) -> Iterable[Key]:

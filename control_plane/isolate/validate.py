@@ -53,8 +53,11 @@ class EnvoyValidator:
             ValidatorError: it cannot be started, or does not answer.
         """
         content = _bootstrap(tuple(units), self.settings).SerializeToString()
-        with _file(content) as path:
-            return await self._validates(path)
+        try:
+            with _file(content) as path:
+                return await self._validates(path)
+        except OSError as error:
+            raise ValidatorError(f"cannot write what to ask: {error.strerror}") from error
 
     async def _validates(self, path: Path) -> bool:
         command = (str(self.binary), "--mode", "validate", "-c", str(path), "--disable-hot-restart")

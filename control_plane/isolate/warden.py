@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from control_plane._loop import Outcome
 from control_plane.compile import Compiled
 from control_plane.isolate.isolation import Isolation
+from control_plane.isolate.park import Park
 from control_plane.resources import Key
 from control_plane.store import Snapshot, StoreError
 from control_plane.xds import Refusal, RevisionStatus
@@ -59,24 +60,38 @@ class Warden:
         self._isolation = isolation
         self._compilation = compilation
         self._snapshot = snapshot
+        self._turn = asyncio.Lock()  # one Envoy at a time is asked
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._judge())
             tasks.create_task(self._keep())
+            while True:
+                refusal = await self._nodes.refusal()
+                # At once: what is compiled from now on must be without it.
+                isolated = self._isolation.refused(refusal, self._snapshot())
+                tasks.create_task(self._judge(refusal, isolated=isolated))
 
-    async def _judge(self) -> None:
-        while True:
-            refusal = await self._nodes.refusal()
-            isolated = self._isolation.refused(refusal, self._snapshot())
+    async def _judge(self, refusal: Refusal, *, isolated: bool) -> None:
+        try:
+            isolated = await self._pursue(refusal, isolated=isolated)
             if not isolated:
                 log.error("%s refused what no resource can be blamed for", refusal.node)
-            self._nodes.judged(refusal.target.revision, isolated=isolated)
-            if isolated:
+        except Exception:  # a fault of ours costs this revision, not the control plane
+            log.exception("a refusal of %s could not be examined", refusal.node)
+            isolated = False
+        # Not before: until others are on their way, the refused one must not seem to be live.
+        self._nodes.judged(refusal.target.revision, isolated=isolated)
+
+    async def _pursue(self, refusal: Refusal, *, isolated: bool) -> bool:
+        """Has the others go live; whether all that was wrong is set aside."""
+        if isolated or self._compilation.live is not refusal.target:
+            await self._compilation.again()
+        async with self._turn:
+            if await self._isolation.examine(refusal, self._snapshot):
+                isolated = True
                 await self._compilation.again()
-            if await self._isolation.examine():
-                await self._compilation.again()
+        return isolated
 
     async def _keep(self) -> None:
         seen = None
@@ -85,13 +100,21 @@ class Warden:
             seen = self._compilation.outcome
             await self._save()
             compiled = self._compilation.live
-            if compiled is None or not self._isolation.mended(compiled, self._snapshot()):
-                continue
-            status = await self._nodes.wait(compiled.revision, _PATIENCE)
-            if status.state == "applied" and self._compilation.live is compiled:
-                await self._save(self._isolation.mended(compiled, self._snapshot()))
+            mended = self._isolation.mended(compiled, self._snapshot()) if compiled else {}
+            if compiled and mended and await self._is_everywhere(compiled):
+                await self._save(mended)
 
-    async def _save(self, mended: frozenset[Key] = frozenset()) -> None:
+    async def _is_everywhere(self, compiled: Compiled) -> bool:
+        """Whether all nodes come to have it before there is something else."""
+        for _ in range(round(_PATIENCE)):
+            status = await self._nodes.wait(compiled.revision, 1.0)
+            if self._compilation.live is not compiled:
+                return False
+            if status.state != "pending":
+                return status.state == "applied"
+        return False
+
+    async def _save(self, mended: Mapping[Key, Park] | None = None) -> None:
         """Try until it is done; what is in effect here does not wait for it."""
         while mended or self._isolation.unsaved(self._snapshot()):
             try:

@@ -3,6 +3,9 @@
 `Store.commit` is the only way to write, `Store.reflector` the only way to read.
 """
 
+from control_plane.store._layout import PREFIX
+from control_plane.store._lkg import Kept, LastKnownGood
+from control_plane.store._nodes import NodeKeys
 from control_plane.store._upkeep import Policy, Space
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import (
@@ -37,6 +40,7 @@ from control_plane.store.sealing import (
 from control_plane.store.store import Build, Limits, Store
 
 __all__ = [
+    "PREFIX",
     "AuditEntry",
     "AuditPage",
     "Build",
@@ -46,7 +50,10 @@ __all__ = [
     "Guard",
     "Kek",
     "KekError",
+    "Kept",
+    "LastKnownGood",
     "Limits",
+    "NodeKeys",
     "OutcomeUnknown",
     "Policy",
     "Reflector",

@@ -18,7 +18,13 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
-from etcd3aio._protobuf import KVStub, WatchStub
+from etcd3aio._protobuf import (
+    KVStub,
+    LeaseGrantRequest,
+    LeaseKeepAliveRequest,
+    LeaseStub,
+    WatchStub,
+)
 
 from control_plane.store import _wire
 from control_plane.store._records import Page, Record, WatchMessage
@@ -125,6 +131,40 @@ class EtcdClient:
         met = () if reply.succeeded else reply.responses[0].response_range.kvs
         guard = next((_wire.record(kv) for kv in met), None)
         return Outcome(reply.succeeded, reply.header.revision, guard)
+
+    async def send(self, request: Any, timeout: float) -> None:
+        """Sends a transaction that is harmless if it is applied twice, or not at all."""
+        endpoint = self.endpoint
+        try:
+            await KVStub(self._channel()).Txn(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise _failure(error, endpoint) from error
+
+    async def grant(self, ttl: int, timeout: float) -> int:
+        """A new lease, of `ttl` seconds."""
+        endpoint = self.endpoint
+        try:
+            reply = await LeaseStub(self._channel()).LeaseGrant(
+                LeaseGrantRequest(TTL=ttl), timeout=timeout
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _failure(error, endpoint) from error
+        return int(reply.ID)
+
+    async def keep_alive(self, lease: int, timeout: float) -> bool:
+        """Renews a lease; whether it was there still."""
+        endpoint = self.endpoint
+        call = LeaseStub(self._channel()).LeaseKeepAlive(timeout=timeout)
+        try:
+            await call.write(LeaseKeepAliveRequest(ID=lease))
+            reply = await call.read()
+        except grpc.aio.AioRpcError as error:
+            raise _failure(error, endpoint) from error
+        except asyncio.InvalidStateError as error:  # grpcio: the stream ended under a write
+            raise StoreUnavailable(f"etcd at {endpoint} ended the lease's stream") from error
+        finally:
+            call.cancel()
+        return reply is not grpc.aio.EOF and reply.TTL > 0
 
     async def watch(
         self, start: bytes, end: bytes, revision: int, silence: float

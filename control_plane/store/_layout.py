@@ -4,17 +4,22 @@
 {prefix}/resources/{plural}/{name}   one resource, see `codec.py`
 {prefix}/records/{family}/{name}     a document of the product's own, see `Snapshot.records`
 {prefix}-audit/{milliseconds}-{id}   one write, by whom and why; never followed
+{prefix}-nodes/{node id}             where a node stands, under a lease; followed by itself
 {prefix}-maintenance                 leased: the replica that looks after etcd
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from control_plane.resources import Key
 
+PREFIX: Final = "/naru/v1"
+_LONGEST_ID: Final = 256
 _RECORD: Final = re.compile(r"[a-z]+(/[a-z0-9][a-z0-9._-]*){1,2}", re.ASCII)
 
 
@@ -22,7 +27,7 @@ _RECORD: Final = re.compile(r"[a-z]+(/[a-z0-9][a-z0-9._-]*){1,2}", re.ASCII)
 class Layout:
     """The keys under one prefix (no slash at its end), and the range that holds them all."""
 
-    prefix: str = "/naru/v1"
+    prefix: str = PREFIX
 
     def __post_init__(self) -> None:
         if not self.prefix.startswith("/") or self.prefix.endswith("/"):
@@ -69,6 +74,19 @@ class Layout:
     def audit_entry(self, milliseconds: int, write_id: str) -> bytes:
         """The key of an entry: in the order of time (Unix), and unique."""
         return self.audit + f"{milliseconds:013d}-{write_id}".encode()
+
+    @property
+    def nodes(self) -> tuple[bytes, bytes]:
+        """The range of the nodes' keys; it lies outside of the other."""
+        return f"{self.prefix}-nodes/".encode(), f"{self.prefix}-nodes0".encode()
+
+    def node(self, name: str) -> bytes:
+        """The key of a node. Its id may hold anything, and be of any length."""
+        escaped = quote(name, safe="", errors="surrogatepass")
+        if len(escaped) > _LONGEST_ID:
+            digest = hashlib.blake2b(escaped.encode(), digest_size=16).hexdigest()
+            escaped = f"{escaped[:_LONGEST_ID]}~{digest}"
+        return self.nodes[0] + escaped.encode()
 
     def audit_range(self, since: int, until: int, after: str | None) -> tuple[bytes, bytes]:
         """The range of the entries of [since, until) in milliseconds, after the one named."""

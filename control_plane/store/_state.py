@@ -36,7 +36,10 @@ Decode = Callable[[Key, bytes], Resource]
 
 
 class ReflectorState:
-    """See the module. `synced` turns true with the first listing and stays so."""
+    """See the module. `synced` turns true with the first listing and stays so.
+
+    `raw` holds the records themselves, by key, as they lie in etcd.
+    """
 
     def __init__(self, layout: Layout, decode: Decode) -> None:
         self._layout = layout
@@ -44,6 +47,7 @@ class ReflectorState:
         self._cluster = 0
         self._held: list[Record | Deleted] = []
         self._problems: dict[bytes, StoredProblem] = {}
+        self.raw: dict[bytes, Record] = {}
         self.snapshot = Snapshot()
         self.synced = False
         self.position: int | None = None
@@ -53,6 +57,21 @@ class ReflectorState:
     def problems(self) -> Mapping[str, StoredProblem]:
         """The documents that are kept out, by their short key."""
         return MappingProxyType({each.key: each for each in self._problems.values()})
+
+    @property
+    def cluster(self) -> int:
+        """The id of the etcd cluster that was listed last; 0 before."""
+        return self._cluster
+
+    def restore(self, cluster: int, revision: int, records: Iterable[Record]) -> Snapshot | None:
+        """Takes what an earlier process was told; to be called before the first listing.
+
+        etcd is listed as soon as it is there, whatever its revision: a history may have been
+        replaced while nobody looked.
+        """
+        snapshot = self.listed(cluster, revision, records)
+        self.position = None
+        return snapshot
 
     def listed(self, cluster: int, revision: int, records: Iterable[Record]) -> Snapshot | None:
         """Takes everything that etcd has at `revision`; the new snapshot if it differs.
@@ -67,10 +86,11 @@ class ReflectorState:
         relevant = {record.key: record for record in records if self._is_ours(record.key)}
         for gone in self._problems.keys() - relevant.keys():
             del self._problems[gone]
+        before, self.raw = self.raw, dict(relevant)
         guard = _guard.decode(relevant.pop(self._layout.guard, None))
         modified = [record.modified for record in relevant.values()]
         own = self._take_records(relevant)
-        stored = dict(self._read_all(relevant.values(), known))
+        stored = dict(self._read_all(relevant.values(), known, before))
         self._cluster, self.position = cluster, revision + 1
         newest = max([guard.revision, *modified])
         return self._replace(newest, revision, stored, guard, own)
@@ -113,6 +133,11 @@ class ReflectorState:
 
     def _advance(self, events: list[Record | Deleted]) -> Snapshot:
         last = {event.key: event for event in events}
+        for raw, event in last.items():
+            if isinstance(event, Record):
+                self.raw[raw] = event
+            else:
+                self.raw.pop(raw, None)
         guard = self.snapshot.guard
         written = last.pop(self._layout.guard, None)
         if written is not None:
@@ -166,12 +191,15 @@ class ReflectorState:
         return self.snapshot
 
     def _read_all(
-        self, records: Iterable[Record], known: Mapping[Key, Stored]
+        self,
+        records: Iterable[Record],
+        known: Mapping[Key, Stored],
+        before: Mapping[bytes, Record],
     ) -> Iterable[tuple[Key, Stored]]:
         for record in records:
             key = self._key(record.key)
             stored = known.get(key)
-            if stored is None or stored.revision != record.modified:
+            if stored is None or before.get(record.key) != record:
                 stored = self._read(key, record)
             if stored is not None:
                 yield key, stored

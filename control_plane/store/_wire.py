@@ -81,6 +81,19 @@ def transaction(
     return Transaction(request, len(success))
 
 
+def leased_puts(puts: Mapping[bytes, bytes], lease: int) -> Any:
+    """Puts without a condition, each gone when the lease is."""
+    put = (PutRequest(key=key, value=value, lease=lease) for key, value in puts.items())
+    return TxnRequest(success=[RequestOp(request_put=each) for each in put])
+
+
+def leased_delete(key: bytes, lease: int) -> Any:
+    """Deletes a key if it is still under that lease."""
+    compare = Compare(target=Compare.LEASE, result=Compare.EQUAL, key=key, lease=lease)
+    delete = RequestOp(request_delete_range=DeleteRangeRequest(key=key))
+    return TxnRequest(compare=[compare], success=[delete])
+
+
 def range_request(start: bytes, end: bytes, revision: int, limit: int) -> Any:
     """At most `limit` keys of [start, end) at `revision` (0: the newest)."""
     return RangeRequest(key=start, range_end=end, revision=revision, limit=limit)

@@ -16,6 +16,7 @@ from typing import Final
 
 from control_plane.store._client import EtcdClient, ListExpired
 from control_plane.store._layout import Layout
+from control_plane.store._lkg import Kept
 from control_plane.store._records import Created, Record
 from control_plane.store._state import Decode, ReflectorState
 from control_plane.store.errors import StoreError, StoreUnavailable
@@ -51,6 +52,8 @@ class Reflector:
         self._delay = FIRST_DELAY
         self._changed = asyncio.Event()
         self._logged: Mapping[str, StoredProblem] = {}
+        self.restored: Kept | None = None
+        """What `snapshot` was restored from, until etcd itself has been listed."""
         self.connected = False
         """Whether a watch stands."""
         self.trouble: str | None = "etcd has not been read yet"
@@ -63,13 +66,24 @@ class Reflector:
 
     @property
     def synced(self) -> bool:
-        """Whether etcd was listed at least once."""
+        """Whether there is a state: etcd was listed at least once, or one was restored."""
         return self._state.synced
 
     @property
     def problems(self) -> Mapping[str, StoredProblem]:
         """Stored documents that cannot be read and are kept out of the snapshot."""
         return self._state.problems
+
+    def kept(self) -> Kept:
+        """All that `restore` needs, in another process."""
+        state = self._state
+        return Kept.of(state.cluster, state.snapshot.revision, list(state.raw.values()))
+
+    def restore(self, kept: Kept) -> None:
+        """Begins with what an earlier process knew, unless etcd has been listed meanwhile."""
+        if not self.synced:
+            self.restored = kept
+            self._publish(self._state.restore(kept.cluster, kept.revision, kept.restored()))
 
     async def run(self) -> None:
         """Follows etcd until it is cancelled; every failure of etcd is survived."""
@@ -155,6 +169,7 @@ class Reflector:
             start = page.records[-1].key + b"\0"
         # Reading ten thousand documents takes seconds, in which others are to be served.
         listed = await asyncio.to_thread(self._state.listed, page.cluster, revision, records)
+        self.restored = None
         self._publish(listed)
 
     def _publish(self, snapshot: Snapshot | None) -> None:

@@ -25,6 +25,8 @@ from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from control_plane.store.errors import KekError, Tampered, WrongKek
 
@@ -57,6 +59,14 @@ class Kek:
 
     def unwrap(self, wrapped: bytes, context: str) -> bytes:
         return _decrypt(self.key, wrapped, self._aad(context))
+
+    def derive(self, purpose: str) -> bytes:
+        """A key of 32 bytes for another purpose than secrets, the same for the same KEK.
+
+        What is sealed with it must record this KEK's `id`, so that it opens after a rotation, too.
+        """
+        info = f"naru/{purpose}/{self.id}".encode()
+        return HKDF(SHA256(), KEY_BYTES, salt=None, info=info).derive(self.key)
 
     def _aad(self, context: str) -> bytes:
         return f"naru/data-key/{VERSION}/{self.id}/{context}".encode()
@@ -93,6 +103,14 @@ class Sealer:
     def __init__(self, kek: Kek, older: Sequence[Kek] = ()) -> None:
         self._kek = kek
         self._keks: Mapping[str, Kek] = {each.id: each for each in (*older, kek)}
+
+    def derive(self, purpose: str, kek_id: str | None = None) -> tuple[str, bytes]:
+        """A key for another purpose, and the id of the KEK that it comes from: the one that seals,
+        or the one that is asked for. Raises `KekError` if that is not here."""
+        kek = self._keks.get(kek_id or self._kek.id)
+        if kek is None:
+            raise KekError(f"this process has {', '.join(self._keks)}, not {_printable(kek_id)}")
+        return kek.id, kek.derive(purpose)
 
     @property
     def kek_id(self) -> str:

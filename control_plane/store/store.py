@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -22,13 +23,19 @@ import grpc
 from control_plane.store import _guard, _wire
 from control_plane.store._client import EtcdClient, Outcome
 from control_plane.store._deadline import Deadline
-from control_plane.store._layout import Layout
+from control_plane.store._layout import PREFIX, Layout
+from control_plane.store._lkg import Kept, LastKnownGood
 from control_plane.store._maintenance import Maintenance
+from control_plane.store._nodes import NodeKeys
 from control_plane.store._upkeep import Policy
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import Conflict, OutcomeUnknown, StoreUnavailable, TooLarge
 from control_plane.store.model import AuditEntry, AuditPage, Changes, Guard, Snapshot
 from control_plane.store.reflector import Reflector
+from ext_proc.errors import SnapshotRefused
+from ext_proc.sealed import Keeper
+
+log = logging.getLogger(__name__)
 
 Build = Callable[[Snapshot], Changes]
 
@@ -66,14 +73,18 @@ class Store:
         self,
         endpoints: Sequence[str],
         sealer: SealerLike,
-        prefix: str = "/naru/v1",
+        prefix: str = PREFIX,
         *,
         limits: Limits | None = None,
         policy: Policy | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         silence: float = 5.0,
         page_size: int = 500,
+        last_known_good: LastKnownGood | None = None,
+        patience: float = 3.0,
     ) -> None:
+        """`last_known_good` is where the state is kept, and begun with if etcd has not answered
+        within `patience` seconds."""
         self._client = EtcdClient(endpoints, credentials)
         self.codec = Codec(sealer)
         self._layout = Layout(prefix)
@@ -85,27 +96,69 @@ class Store:
             limits=(self._limits.max_operations, self._limits.max_bytes),
         )
         self._turn = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._kept, self._patience = last_known_good, patience
         self.reflector = Reflector(
             self._client, self.codec.decode, self._layout, page_size=page_size, silence=silence
         )
+
+        self._keeper = (
+            Keeper[Kept](last_known_good, self.reflector.kept) if last_known_good else None
+        )
+
+    @property
+    def unsaved(self) -> str | None:
+        """Why the newest state is not on disk, where it should be."""
+        return self._keeper.trouble if self._keeper else None
 
     @property
     def snapshot(self) -> Snapshot:
         """The reflector's newest."""
         return self.reflector.snapshot
 
+    def nodes(self) -> NodeKeys:
+        """The nodes' keys, which are no part of the snapshot."""
+        return NodeKeys(self._client, self._layout, most=self._limits.max_operations)
+
     async def start(self) -> None:
         """Starts to follow etcd; does not wait for it."""
-        self._task = asyncio.create_task(self.reflector.run(), name="reflector")
+        works = [self.reflector.run()]
+        if self._keeper is not None:
+            works += [self._keeper.run(), self._keep(), self._fall_back()]
+        self._tasks = [asyncio.create_task(work) for work in works]
 
     async def close(self) -> None:
         """Stops following and closes the connections."""
-        if self._task is not None:
-            self._task.cancel()
+        if self._keeper is not None:
+            await self._keeper.flush()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+                await task
         await self._client.close()
+
+    async def _keep(self) -> None:
+        """Has every state of etcd written to disk, now and then."""
+        assert self._keeper is not None
+        async for _ in self.reflector.subscribe():
+            if self.reflector.restored is None:
+                self._keeper.changed()
+
+    async def _fall_back(self) -> None:
+        """Begins with the state on disk if etcd does not answer."""
+        assert self._kept is not None
+        with contextlib.suppress(StoreUnavailable):
+            await self.reflector.wait_for(0, self._patience)
+            return
+        try:
+            kept = await asyncio.to_thread(self._kept.read)
+        except SnapshotRefused as error:
+            log.error("the snapshot %s is not used: %s", self._kept.path, error)
+            return
+        if kept is not None and not self.reflector.synced:
+            self.reflector.restore(kept)
+            revision = self.reflector.snapshot.revision
+            log.warning("no etcd: serving revision %d out of %s", revision, self._kept.path)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -59,7 +59,7 @@ class DeltaSubscription(Subscription):
         if table is None or self.sent:
             return None
         # A client that never had a name loses nothing by hearing at once that it does not exist.
-        names = self.gone if removals else self.gone - self.has.keys()
+        names = self.gone - (self.inherited if removals else self.has.keys())
         gone = tuple(nsmallest(MOST_RESOURCES, names))
         if not (self.due or gone or self._first_due):
             return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import grpc.aio
 
@@ -16,6 +16,7 @@ from control_plane.compile.model import Compiled
 from control_plane.xds.core import Core
 from control_plane.xds.delta import DeltaRequest
 from control_plane.xds.ledger import Ledger, RevisionStatus
+from control_plane.xds.report import Report
 from control_plane.xds.server import handlers
 from control_plane.xds.sotw import SotwRequest
 from control_plane.xds.stream import Stream
@@ -29,20 +30,29 @@ class Hub:
     `linger` is how long, in seconds, a resource is served that nobody names any more; `patience`
     how long a client that does not answer holds up everybody else. Before the first target nothing
     is answered, so a control plane that has just started takes nothing away from anybody.
-    `on_sent` is told of every response. `examined`: somebody takes every `refusal`, and calls
+    `on_sent` is told of every response.
+    `examined`: somebody takes every `refusal`, sets another target if there is any, and calls
     `judged`.
+
+    `replica` is this control plane's name among those that share one etcd. Whoever carries reports
+    between them sets `on_news`, and uses `take_news`, `report` and `hear`.
     """
 
     def __init__(
         self,
         *,
         linger: float = 90.0,
-        patience: float = 10.0,
+        patience: float = 5.0,
+        replica: str = "",
         examined: bool = False,
         on_sent: Callable[[Response], None] = lambda response: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._core = Core(linger=linger, patience=patience, on_refused=self._refused)
+        self._core = Core(
+            linger=linger, patience=patience, on_refused=self._refused, replica=replica
+        )
+        self.on_news: Callable[[], None] = lambda: None
+        """Called when there may be something new to report."""
         self._examined = examined
         self._refusals: asyncio.Queue[Refusal] = asyncio.Queue()
         self._on_sent = on_sent
@@ -53,6 +63,11 @@ class Hub:
     @property
     def ledger(self) -> Ledger:
         return self._core.ledger
+
+    @property
+    def last_good(self) -> Compiled | None:
+        """The newest that a client has accepted in full; None before the first."""
+        return self._core.last_good
 
     def set_target(self, compiled: Compiled) -> None:
         """The newest target wins; it starts as soon as the present move is over."""
@@ -87,11 +102,40 @@ class Hub:
         self.ledger.judge(revision, isolated=isolated)
         self._after()
 
-    def _refused(self, refusal: Refusal) -> None:
-        if not self._examined:
-            return
-        self.ledger.examine(refusal.target.revision)
-        self._refusals.put_nowait(refusal)
+    def _refused(self, refusal: Refusal) -> bool:
+        if self._examined:
+            self.ledger.examine(refusal.target.revision)
+            self._refusals.put_nowait(refusal)
+        return self._examined
+
+    @property
+    def replica(self) -> str:
+        return self.ledger.replica
+
+    def expect_reports(self) -> None:
+        """Nothing is certain before `hear` was told all that other replicas say."""
+        self._core.expect_reports()
+
+    def hear(self, reports: Mapping[str, Report | None], *, complete: bool, old: bool) -> None:
+        """What others say of nodes now, None of those of which they say nothing any more.
+
+        `complete`: with what was told before it is all; `old`: it may have changed unheard.
+        """
+        self.ledger.old = old
+        self._core.hear(reports, self._clock(), complete=complete)
+        self._after()
+
+    def report(self, node: str) -> Report | None:
+        """What the others are to be told of a node; None if it is not connected here."""
+        return self._core.report(node)
+
+    def newest_stream(self, node: str) -> int:
+        """A number that grows whenever a node connects; 0 while it is not."""
+        return max(self.ledger.streams(node), default=0)
+
+    def take_news(self) -> set[str]:
+        """The nodes of which there may be something new to report since this was asked last."""
+        return self._core.take_news()
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the `AggregatedDiscoveryService`, state of the world and delta, to a server."""
@@ -119,6 +163,8 @@ class Hub:
 
     def _after(self) -> None:
         """Something happened: those who wait look again, and the timer is set anew."""
+        if self._core.has_news:
+            self.on_news()
         for news in self._waiting:
             if not news.done():
                 news.set_result(None)

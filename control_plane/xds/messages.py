@@ -15,17 +15,19 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryResponse,
 )
 from google.protobuf.message import DecodeError
+from google.protobuf.struct_pb2 import Struct
 
 from control_plane.xds.delta import DeltaRequest
 from control_plane.xds.errors import NoNode, NotAMessage, NotSupported, NoType, TooMuch
 from control_plane.xds.sotw import SotwRequest
-from control_plane.xds.stream import Node, Variant
+from control_plane.xds.stream import Node, Variant, Worker
 from control_plane.xds.subscription import MAX_NAMES, Response
 
 _IDENTIFIER = "naru"
 MAX_TEXT = 4096
 """Characters in a name, a type or a node's id: all of them are kept as long as the stream lives."""
 _MAX_SHOWN = 256  # of the node's cluster and user agent, which are there for people only
+MAX_WORKERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,19 @@ def _node(message: DiscoveryRequest | DeltaDiscoveryRequest) -> Node | None:
         number = node.user_agent_build_version.version
         version = f"{number.major_number}.{number.minor_number}.{number.patch}"
     agent = "/".join(filter(None, (node.user_agent_name, version)))
-    return Node(node.id, node.cluster[:_MAX_SHOWN], agent[:_MAX_SHOWN])
+    return Node(node.id, node.cluster[:_MAX_SHOWN], agent[:_MAX_SHOWN], _workers(node.metadata))
+
+
+def _workers(metadata: Struct) -> tuple[Worker, ...] | None:
+    """The workers in `{"naru": {"ext_proc": [{"id": …, "path": …}]}}`; see `workers.py`."""
+    ours = metadata.fields["naru"].struct_value if "naru" in metadata.fields else Struct()
+    if "ext_proc" not in ours.fields:
+        return None
+    each = (item.struct_value.fields for item in ours.fields["ext_proc"].list_value.values)
+    found = [Worker(one["id"].string_value, one["path"].string_value) for one in each]
+    return tuple(
+        worker for worker in found[:MAX_WORKERS] if worker.path and len(worker.id) <= MAX_TEXT
+    )
 
 
 def _write_sotw(response: Response) -> bytes:

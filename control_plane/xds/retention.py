@@ -28,7 +28,7 @@ class Retention:
         self._linger = linger
         self._generations: dict[int, Resources] = {}
         self._lingering: dict[str, dict[str, _Lingering]] = {}
-        self._spoiled: set[int] = set()
+        self._spoiled: dict[int, Resources] = {}
 
     @property
     def expiry(self) -> float | None:
@@ -39,9 +39,21 @@ class Retention:
     def add(self, generation: int, resources: Resources) -> None:
         self._generations[generation] = resources
 
-    def spoil(self, generation: int) -> None:
-        """A generation that was refused: its names go as soon as nobody holds it."""
-        self._spoiled.add(generation)
+    @property
+    def generations(self) -> Iterable[int]:
+        return self._generations.keys()
+
+    def outlive(self, resources: Resources, now: float) -> None:
+        """What never became a generation, but lingers as if it had been one."""
+        for type_url in filter(is_additive, resources):
+            entries = self._lingering.setdefault(type_url, {})
+            for name in self._unnamed(type_url, resources[type_url]):
+                entries[name] = _Lingering(resources[type_url][name], now + self._linger)
+
+    def spoil(self, generation: int, good: Resources) -> None:
+        """A generation that was refused, or may be: its names go as soon as nobody holds it, but
+        for those that something good names, too."""
+        self._spoiled[generation] = good
 
     def release(self, held: Iterable[int], now: float) -> bool:
         """Forgets generations that are not held; what only they named starts to linger.
@@ -51,22 +63,21 @@ class Retention:
         released = self._generations.keys() - set(held)
         dropped = {generation: self._generations.pop(generation) for generation in sorted(released)}
         for generation, resources in dropped.items():
-            if generation in self._spoiled:
-                continue
-            for type_url in filter(is_additive, resources):
-                entries = self._lingering.setdefault(type_url, {})
-                for name in self._unnamed(type_url, resources[type_url]):
-                    entries[name] = _Lingering(resources[type_url][name], now + self._linger)
-        spoiled = self._spoiled & released
-        self._spoiled -= spoiled
+            good = self._spoiled.get(generation)
+            self.outlive(resources if good is None else _common(resources, good), now)
+        spoiled = self._spoiled.keys() & released
+        for generation in spoiled:
+            del self._spoiled[generation]
         return bool(spoiled)
 
     def expire(self, now: float) -> bool:
-        """Drops what has lingered long enough or is named again; whether anything was dropped."""
+        """Drops what has lingered long enough; whether anything was dropped.
+
+        What is named again lingers on: the generation that names it may be refused, and go at once.
+        """
         dropped = False
-        for type_url, entries in self._lingering.items():
+        for entries in self._lingering.values():
             gone = {name for name, entry in entries.items() if entry.until <= now}
-            gone |= entries.keys() - self._unnamed(type_url, entries)
             for name in gone:
                 del entries[name]
             dropped = dropped or bool(gone)
@@ -88,3 +99,9 @@ class Retention:
         for resources in self._generations.values():
             unnamed -= resources.get(type_url, {}).keys()
         return unnamed
+
+
+def _common(resources: Resources, good: Resources) -> Resources:
+    """What is in both, by name."""
+    both = {t: resources[t].keys() & good[t].keys() for t in resources.keys() & good.keys()}
+    return {t: {name: good[t][name] for name in names} for t, names in both.items()}

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from control_plane.compile.model import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPES
 from control_plane.xds.delta import DeltaRequest, DeltaSubscription
@@ -26,16 +26,34 @@ from control_plane.xds.subscription import Answer, Response, Subscription
 
 Variant = Literal["sotw", "delta"]
 MAX_TYPES = 64
+OBSERVER = "naru-failover"
+"""The cluster of nodes that only follow: they use nothing, so nobody waits for them."""
 _EMPTY = Table({})
+
+
+class Worker(NamedTuple):
+    """An ext_proc worker beside an Envoy: its node id, and its socket's path."""
+
+    id: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Who is at the other end: `core.v3.Node`, as far as it is shown to people."""
+    """Who is at the other end: `core.v3.Node`, as far as it is shown to people.
+
+    `workers` are those that an Envoy has beside it; None if it does not ask us for them.
+    """
 
     id: str
     cluster: str = ""
     user_agent: str = ""
+    workers: tuple[Worker, ...] | None = None
+
+    @property
+    def observes(self) -> bool:
+        """Whether it gets everything and counts for nothing."""
+        return self.cluster == OBSERVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +77,8 @@ class Stream:
         self.node = node
         self.variant = variant
         self.wake = wake
+        self.keeps = False
+        """What the client brings along and nobody serves, it keeps until `disinherit`."""
         self._subscriptions: dict[str, Subscription] = {}
         self._additive: tuple[Subscription, ...] = ()  # both in the order of sending
         self._routing: tuple[Subscription, ...] = ()
@@ -78,6 +98,8 @@ class Stream:
                 answer = subscription.request(request, table)
             case DeltaSubscription(), DeltaRequest():
                 answer = subscription.request(request, table)
+                if self.keeps and request.initial and is_additive(type_url):
+                    subscription.inherit(request.initial, table)
             case _:
                 raise TypeError(f"a {type(request).__name__} on a {self.variant} stream")
         self._settle(serving)
@@ -101,6 +123,16 @@ class Stream:
         if response is None and self._may_remove(serving):
             response = self._first(self._additive, serving, removals=True)
         return response
+
+    @property
+    def inherits(self) -> bool:
+        """Whether it has brought anything along that this server does not know (yet)."""
+        return any(s.inherited for s in self._additive)
+
+    def disinherit(self) -> None:
+        """Long enough: what nobody has served since it came may be taken away."""
+        for subscription in self._additive:
+            subscription.inherited.clear()
 
     def progress(self, serving: Serving) -> Progress:
         stamps = (stamp for s in self._routing for stamp in (s.confirmed, s.latest))
@@ -182,7 +214,8 @@ def is_pending(subscription: Subscription, serving: Serving) -> bool:
     """Whether anything has yet to be sent or answered, removals included."""
     if subscription.type_url not in serving.tables:
         return False
-    return bool(subscription.sent or subscription.gone) or _owes((subscription,), serving)
+    gone = subscription.gone - subscription.inherited
+    return bool(subscription.sent or gone) or _owes((subscription,), serving)
 
 
 def _owes(subscriptions: Iterable[Subscription], serving: Serving) -> bool:

@@ -11,6 +11,7 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
@@ -42,13 +43,14 @@ class Answer:
     """The client's ACK, or its NACK if `error` is not empty, of the response with this stamp.
 
     `still_served`, of a NACK: all that was in the response is served to this day. `names`: what was
-    in it.
+    in it; `named`: those of them that the client's words name.
     """
 
     stamp: Stamp
     error: str
     still_served: bool
     names: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ class Subscription(ABC):
     """What the client asks for, what it has, and what it still has to be told.
 
     `has` maps a name to the version last sent. `due` are names whose content must be sent, `gone`
-    names that the client has, or asked for, and that do not exist.
+    names that the client has, or asked for, and that do not exist. `inherited` are names that it
+    has brought along and that have not been served since: another control plane may serve them
+    still, and somebody use them, so they are not taken away at once.
     """
 
     def __init__(self, type_url: str) -> None:
@@ -75,6 +79,7 @@ class Subscription(ABC):
         self.has: dict[str, str] = {}
         self.due: set[str] = set()
         self.gone: set[str] = set()
+        self.inherited: set[str] = set()
         self.sent: Sent | None = None
         self.version = ""  # last acknowledged
         self.error = ""  # of the last answer
@@ -101,6 +106,11 @@ class Subscription(ABC):
     def appear(self, table: Table) -> None:
         """The type is served for the first time; the client may have kept names of earlier days."""
         self.touch(table.resources.keys() | self.has.keys(), table)
+
+    def inherit(self, names: Iterable[str], table: Table | None) -> None:
+        """The client has brought these along from an earlier stream."""
+        served = table.resources if table is not None else {}
+        self.inherited = {name for name in names if name in self.has and name not in served}
 
     def repeat(self, names: Iterable[str], table: Table) -> None:
         """The client needs these once more, as far as it asks for them: what names them changed."""
@@ -134,7 +144,8 @@ class Subscription(ABC):
             return Answer(sent.stamp, "", still_served=True)
         self._doubt(resource.name for resource in sent.resources)
         names = tuple(resource.name for resource in sent.resources)
-        return Answer(sent.stamp, self.error, _still_served(sent, table), names)
+        named = tuple(name for name in names if error and _is_in(name, error))
+        return Answer(sent.stamp, self.error, _still_served(sent, table), names, named)
 
     def _remember(self, sent: Sent, table: Table | None) -> None:
         """It unsubscribed and subscribed again while this was out: what has gone meanwhile was
@@ -163,6 +174,7 @@ class Subscription(ABC):
                 self.gone.add(name)
             return
         self.gone.discard(name)
+        self.inherited.discard(name)
         if self.has.get(name) != resource.version:
             self.due.add(name)
 
@@ -176,6 +188,7 @@ class Subscription(ABC):
             self.has.pop(name, None)
             self.due.discard(name)
             self.gone.discard(name)
+            self.inherited.discard(name)
 
     def _add_names(self, names: Iterable[str]) -> None:
         self.names.update(names)
@@ -199,6 +212,15 @@ class Subscription(ABC):
             self.has[resource.name] = resource.version
             self.due.discard(resource.name)
         return Response(self.type_url, nonce, version, resources, removed)
+
+
+def _is_in(name: str, words: str) -> bool:
+    """Whether the words hold the name, not only as a part of a longer one."""
+    parts = words.split(name)
+    return any(
+        not (before[-1:].isalnum() or before[-1:] == "-" or after[:1].isalnum())
+        for before, after in itertools.pairwise(parts)
+    )
 
 
 def _still_served(sent: Sent, table: Table | None) -> bool:

@@ -11,7 +11,7 @@ from naru.cli.bootstrap import bootstrap
 from naru.cli.delete import delete
 from naru.cli.get import get
 from naru.cli.restart import restart
-from naru.cli.roles import control_plane, envoy, ext_proc
+from naru.cli.roles import control_plane, envoy, ext_proc, failover
 from naru.cli.status import status
 from naru.cli.tokens import tokens, whoami
 from naru.cli.up import up
@@ -34,6 +34,6 @@ def main(context: click.Context, options: GlobalOptions) -> None:
 for command in (
     *(up, apply, get, delete, status, restart, bootstrap),
     *(tokens, whoami, audit),
-    *(control_plane, ext_proc, envoy),
+    *(control_plane, ext_proc, failover, envoy),
 ):
     main.add_command(command)

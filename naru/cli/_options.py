@@ -55,12 +55,26 @@ def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Unix sockets of the ext_proc workers beside this Envoy.",
     )
     @click.option(
+        "--ext-proc-ids",
+        envvar="NARU_EXT_PROC_IDS",
+        default="",
+        metavar="ID,…",
+        help="Their node ids, in the same order.  [default: ext-proc-0,ext-proc-1,…]",
+    )
+    @click.option(
         "--max-heap-mib",
         envvar="NARU_ENVOY_MAX_HEAP_MIB",
         type=click.IntRange(min=64),
         default=DEFAULT_MAX_HEAP_MIB,
         show_default=True,
         help="Memory near which Envoy refuses new requests.",
+    )
+    @click.option(
+        "--failover-socket",
+        envvar="NARU_FAILOVER_SOCKET",
+        default="",
+        metavar="PATH",
+        help="Unix socket of the `naru failover` beside this Envoy.",
     )
     @functools.wraps(command)
     def with_settings(
@@ -69,19 +83,27 @@ def envoy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         admin_address: Address,
         node_id: str,
         ext_proc_sockets: str,
+        ext_proc_ids: str,
         max_heap_mib: int,
+        failover_socket: str,
         **rest: Any,
     ) -> Any:
         if not admin_address.loopback:
             raise click.UsageError("Whoever reaches the admin page controls Envoy: loopback only.")
+        sockets = tuple(filter(None, ext_proc_sockets.split(",")))
+        ids = tuple(filter(None, ext_proc_ids.split(",")))
+        if ids and len(ids) != len(sockets):
+            raise click.UsageError("--ext-proc-ids needs one id for each socket.")
         settings = BootstrapSettings(
             xds_host=xds_address.host,
             xds_port=xds_address.port,
-            ext_proc_sockets=tuple(filter(None, ext_proc_sockets.split(","))),
+            ext_proc_sockets=sockets,
+            ext_proc_ids=ids,
             admin_host=admin_address.host,
             admin_port=admin_address.port,
             node_id=node_id,
             max_heap_mib=max_heap_mib,
+            failover_socket=failover_socket,
         )
         return command(*args, settings=settings, **rest)
 

@@ -1,4 +1,4 @@
-"""`naru control-plane`, `naru ext-proc`, `naru envoy`: one role each, for containers.
+"""`naru control-plane`, `ext-proc`, `failover`, `envoy`: one role each, for containers.
 
 Their packages are imported only here and only when asked for: the light install does not have what
 they need.
@@ -131,6 +131,53 @@ def ext_proc(
         server_part("ext_proc.__main__").serve(settings, ready_fd)
     except OSError as error:
         raise click.ClickException(f"The worker cannot listen on {socket}: {error}") from error
+
+
+@click.command("failover")
+@click.option(
+    "--socket",
+    envvar="NARU_FAILOVER_SOCKET",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The Unix socket that Envoy asks at.",
+)
+@click.option(
+    "--xds-address",
+    envvar="NARU_XDS_ADDRESS",
+    type=AddressType(),
+    default="127.0.0.1:10002",
+    show_default=True,
+)
+@click.option(
+    "--state-file",
+    envvar="NARU_FAILOVER_STATE_FILE",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the last known good configuration is kept, sealed.",
+)
+@click.option(
+    "--state-key-file",
+    envvar="NARU_FAILOVER_STATE_KEY_FILE",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The key that seals it: 32 bytes in base64, mode 0600.",
+)
+@click.option("--node-id", envvar="NARU_NODE_ID", default="failover", show_default=True)
+def failover(
+    socket: Path, xds_address: Address, state_file: Path, state_key_file: Path, node_id: str
+) -> None:
+    """Keep what an Envoy on this machine starts from while every control plane is away.
+
+    Give Envoy the same --failover-socket.
+    """
+    package = server_part("control_plane.failover")
+    settings = package.FailoverSettings(
+        socket, str(xds_address), state_file, state_key_file, node_id
+    )
+    try:
+        server_part("control_plane.failover.__main__").serve(settings)
+    except OSError as error:
+        raise click.ClickException(f"The failover cannot listen on {socket}: {error}") from error
 
 
 @click.command("envoy")

@@ -56,10 +56,17 @@ def _headline(status: Mapping[str, Any]) -> str:
         lines.append(f"  {node} refused it: {words}")
     if status.get("refused"):
         lines.append("  What was good last stays live.")
-    trouble = (status.get("store") or {}).get("trouble")
-    if trouble:
-        lines.append(f"  Nothing can be written: {trouble}")
+    lines += [f"  {fact}" for fact in _facts(status.get("store") or {})]
     return "\n".join(lines) + "\n"
+
+
+def _facts(store: Mapping[str, Any]) -> list[str]:
+    """What is not as it should be about what is stored."""
+    facts = [str(fact) for fact in store.get("degraded") or ()]
+    trouble = store.get("trouble")
+    if trouble and not any(trouble in fact for fact in facts):
+        facts.append(f"Nothing can be written: {trouble}")
+    return facts
 
 
 def _nodes(status: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from naru.up.child import Child
 from naru.up.layout import Layout
 
-GROUPS = ("etcd", "redis", "control_plane", "ext_proc", "ratelimit", "envoy", "bentos")
+GROUPS = ("etcd", "redis", "control_plane", "ext_proc", "ratelimit", "failover", "envoy", "bentos")
 
 
 def endpoints(layout: Layout, children: Iterable[Child], *, live: bool) -> dict[str, Any]:

@@ -6,10 +6,12 @@
 ├── admin-token       0600
 ├── ext-proc-key      0600  the key that seals what the workers keep in ext_proc/
 ├── ext_proc/         0700  <node-id>.lkg: the last known good plans and secrets of a worker
+├── failover-key      0600  the key that seals what Envoy starts from, envoy/envoy.lkg
+├── control_plane.lkg 0600  what was in etcd last, sealed with a key that comes from the kek
 ├── control.sock      0600  where `naru restart` asks
 ├── endpoints.json    0600  where everything listens, and whether it is ready
 ├── etcd/ etcd.version
-├── envoy/            the bootstrap that Envoy was started with
+├── envoy/            0700  the bootstrap that Envoy was started with; envoy.lkg
 └── run/              0700  Unix sockets
 """
 

@@ -22,14 +22,17 @@ class Layout:
     data_dir: Path
     at: Mapping[str, Address]
     sockets: tuple[Path, ...]
+    failover_socket: Path
     temporary: Path | None
     kek_file: Path
     admin_token_file: Path
     state_key_file: Path
+    failover_key_file: Path
     kek: str = field(repr=False)
     admin_token: str = field(repr=False)
     model_token: str = field(repr=False)
     state_key: str = field(repr=False)
+    failover_key: str = field(repr=False)
     notes: tuple[str, ...] = ()
 
     @property
@@ -38,10 +41,10 @@ class Layout:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        return (self.kek, self.admin_token, self.model_token, self.state_key)
+        return (self.kek, self.admin_token, self.model_token, self.state_key, self.failover_key)
 
     def clean_up(self) -> None:
-        for path in self.sockets:
+        for path in (*self.sockets, self.failover_socket):
             path.unlink(missing_ok=True)
         if self.temporary is not None:
             shutil.rmtree(self.temporary, ignore_errors=True)
@@ -58,22 +61,25 @@ def lay_out(settings: UpSettings) -> Layout:
     files.check_etcd_version(data_dir, version("etcd"))
     kek_file = settings.kek_file or data_dir / "kek"
     token_file = settings.admin_token_file or data_dir / "admin-token"
-    state_key_file = data_dir / "ext-proc-key"
+    state_key_file, failover_key_file = data_dir / "ext-proc-key", data_dir / "failover-key"
     secrets = {
         "kek": settings.kek or _kek(kek_file, data_dir),
         "admin_token": files.token_file(token_file),
         "model_token": files.token_file(data_dir / "menu-writer-token") if settings.demo else "",
         "state_key": files.secret_file(state_key_file),
+        "failover_key": files.secret_file(failover_key_file),
     }
     run, temporary = socket_dir(data_dir, f"ext-proc-{settings.workers}.sock")
     return Layout(
         data_dir=data_dir,
         at=settled.addresses,
         sockets=tuple(run / f"ext-proc-{index}.sock" for index in range(settings.workers)),
+        failover_socket=run / "failover.sock",
         temporary=run if temporary else None,
         kek_file=kek_file.absolute(),
         admin_token_file=token_file.absolute(),
         state_key_file=state_key_file,
+        failover_key_file=failover_key_file,
         notes=settled.notes,
         **secrets,
     )

@@ -131,6 +131,24 @@ def ext_proc(layout: Layout, settings: UpSettings, index: int) -> ChildSpec:
     )
 
 
+def failover(layout: Layout) -> ChildSpec:
+    """What Envoy starts from while the control plane is away."""
+    process = {
+        "socket": str(layout.failover_socket),
+        "xds_address": str(layout.at["xds"].local),
+        "state_file": str(layout.data_dir / "envoy" / "envoy.lkg"),
+        "key_file": str(layout.failover_key_file),
+    }
+    return ChildSpec(
+        name="failover",
+        group="failover",
+        argv=python.command("control_plane.failover", json.dumps(process)),
+        env=python.environment() | {"NARU_DATA_DIR": str(layout.data_dir)},
+        ready=probes.unix_accepts(layout.failover_socket),
+        ready_option="--ready-fd",
+    )
+
+
 def envoy(layout: Layout, settings: UpSettings, http: httpx.AsyncClient) -> ChildSpec:
     xds, admin = layout.at["xds"].local, layout.at["envoy_admin"]
     document = bootstrap(
@@ -138,10 +156,12 @@ def envoy(layout: Layout, settings: UpSettings, http: httpx.AsyncClient) -> Chil
             xds_host=xds.host,
             xds_port=xds.port,
             ext_proc_sockets=tuple(map(str, layout.sockets)),
+            ext_proc_ids=tuple(layout.worker_ids),
             admin_host=admin.host,
             admin_port=admin.port,
             node_id=settings.node_id,
             max_heap_mib=settings.envoy_max_heap_mib,
+            failover_socket=str(layout.failover_socket),
         )
     )
     path = layout.data_dir / "envoy" / "bootstrap.json"

@@ -1,7 +1,7 @@
 """The supervisor: starts the parts in order, keeps them up, tells where they are, stops them.
 
-    etcd → control plane → ext_proc workers → Envoy        start: each waits for the one before
-    Envoy (drains) → ext_proc → control plane → etcd       stop: the other way round
+    etcd → control plane → failover, ext_proc → Envoy              start: each waits for the last
+    Envoy (drains) → failover → ext_proc → control plane → etcd    stop: the other way round
 
 What takes long to start (a local model) starts first and is waited for last. This module knows
 nothing of the parts themselves: `system.py` says what they are.
@@ -24,7 +24,7 @@ from naru.up.errors import UpError
 DATA_PLANE = ("ext_proc", "envoy")
 """Groups without which no request succeeds."""
 
-_STOP_ORDER = ("envoy", "ext_proc", "bentos", "control_plane", "etcd")
+_STOP_ORDER = ("envoy", "failover", "ext_proc", "bentos", "control_plane", "etcd")
 _SAY_AFTER = 5.0
 _LIVE_POLL = 0.05
 

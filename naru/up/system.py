@@ -53,7 +53,10 @@ def build_system(
         stages=(
             [parts.etcd(layout, http)],
             [parts.control_plane(layout, settings, http)],
-            [parts.ext_proc(layout, settings, index) for index in range(len(layout.sockets))],
+            [
+                parts.failover(layout),
+                *(parts.ext_proc(layout, settings, index) for index in range(len(layout.sockets))),
+            ],
             [parts.envoy(layout, settings, http)],
         ),
         obstacles=obstacles,

@@ -48,7 +48,23 @@ def test_the_last_good_configuration_stays_live(
     gateway: Gateway, provider: Provider, refused: int
 ) -> None:
     assert gateway.run("menu-copy", GOOD).status_code == 200
-    assert gateway.run("refused", GOOD).json()["error"]["code"] == "proxy_not_found"
+
+
+def test_a_proxy_that_is_set_aside_says_so_at_every_way_in(gateway: Gateway, refused: int) -> None:
+    chat = {"model": "refused", "messages": [{"role": "user", "content": "hello"}]}
+    answers = [
+        gateway.run("refused", GOOD),
+        gateway.caller.post("/p/refused/v1/chat/completions", json=chat),
+        gateway.caller.post("/v1/chat/completions", json=chat),
+    ]
+    for answer in answers:
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (503, "proxy_rejected")
+        assert error["type"] == "server_error"
+    listed = [each["id"] for each in gateway.caller.get("/v1/models").json()["data"]]
+    assert "refused" not in listed
+    missing = gateway.run("refusedx", GOOD)
+    assert missing.json()["error"]["code"] == "proxy_not_found"
 
 
 def test_mending_it_makes_it_live(gateway: Gateway, provider: Provider, refused: int) -> None:

@@ -20,6 +20,7 @@ from control_plane.store import (
     AuditPage,
     Build,
     Guard,
+    Kept,
     Snapshot,
     Stored,
     StoredProblem,
@@ -37,6 +38,8 @@ class MemoryStore:
         self.snapshot = Snapshot()
         self.synced = True
         self.trouble: str | None = None
+        self.unsaved: str | None = None
+        self.restored: Kept | None = None
         self.problems: Mapping[str, StoredProblem] = {}
         self.error: Exception | None = None
         self.rivals: list[Build] = []
@@ -116,6 +119,10 @@ class Nodes:
 
     def status(self, revision: int) -> RevisionStatus:
         return self.answer(revision)
+
+    @property
+    def last_good(self) -> Compiled | None:
+        return None
 
     def set_target(self, compiled: Compiled) -> None:
         self.targets.append(compiled.revision)

@@ -28,7 +28,10 @@ REPOSITORY = Path(__file__).parents[2]
 class ControlPlaneProcess:
     """One control plane on free ports; `environ` is added to its variables."""
 
-    def __init__(self, directory: Path, etcd: str, **environ: str) -> None:
+    def __init__(
+        self, directory: Path, etcd: str, module: str = "control_plane.main", **environ: str
+    ) -> None:
+        self._module = module
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.token_file = directory / "admin-token"
@@ -61,7 +64,7 @@ class ControlPlaneProcess:
     def spawn(self) -> subprocess.Popen[bytes]:
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "control_plane.main"],
+                [sys.executable, "-m", self._module],
                 cwd=REPOSITORY, env=self._environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         return self.process

@@ -7,12 +7,19 @@ import json
 import threading
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
-from tests.support.gateway import Gateway, wait_for
+from tests.support.gateway import wait_for
 
 WAIT = 30.0
+
+
+class Reached(Protocol):
+    """A running product; `gateway` is the URL of its front."""
+
+    @property
+    def endpoints(self) -> dict[str, Any]: ...
 
 
 class Load:
@@ -27,7 +34,7 @@ class Load:
     """
 
     def __init__(
-        self, gateway: Gateway, callers: int = 8, proxy: str = "menu-copy", pause: float = 0.01
+        self, gateway: Reached, callers: int = 8, proxy: str = "menu-copy", pause: float = 0.01
     ) -> None:
         self.failures: list[str] = []
         self.answered = 0

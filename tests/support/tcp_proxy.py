@@ -12,8 +12,7 @@ class TcpProxy:
     """Forwards a free port of the loopback to `target` (`host:port`), until told otherwise."""
 
     def __init__(self, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        self._target = (host, int(port))
+        self.turn(target)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -22,6 +21,11 @@ class TcpProxy:
         self._accepts = True
         self.connections = 0
         """How many were accepted so far."""
+
+    def turn(self, target: str) -> None:
+        """What connects from now on goes there."""
+        host, _, port = target.rpartition(":")
+        self._target = (host, int(port))
 
     @property
     def endpoint(self) -> str:

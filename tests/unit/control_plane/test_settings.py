@@ -19,6 +19,7 @@ def test_defaults() -> None:
     assert str(settings.xds) == "127.0.0.1:10002"
     assert (settings.gateway.host, settings.gateway.port) == ("127.0.0.1", 10000)
     assert settings.etcd.endpoints == ("127.0.0.1:2379",)
+    assert settings.etcd.patience == 3.0
     assert (settings.limits.max_documents, settings.limits.max_apply_bytes) == (5000, 24 << 20)
 
 
@@ -33,6 +34,7 @@ def test_everything_can_be_set() -> None:
             "NARU_ETCD_ENDPOINTS": "http://etcd-0:2379, etcd-1:2379,",
             "NARU_ETCD_MAX_TXN_OPS": "128",
             "NARU_ETCD_MAX_REQUEST_BYTES": "1572864",
+            "NARU_ETCD_PATIENCE_SECONDS": "0.5",
             "NARU_APPLY_MAX_DOCUMENTS": "10",
             "NARU_APPLY_MAX_BYTES": "4096",
             "NARU_DRAIN_SECONDS": "1.5",
@@ -45,6 +47,7 @@ def test_everything_can_be_set() -> None:
     assert settings.gateway.port == 8080
     assert settings.etcd.endpoints == ("http://etcd-0:2379", "etcd-1:2379")
     assert (settings.etcd.max_operations, settings.etcd.max_bytes) == (128, 1572864)
+    assert settings.etcd.patience == 0.5
     assert (settings.limits.max_documents, settings.limits.max_apply_bytes) == (10, 4096)
     assert settings.drain == 1.5
 

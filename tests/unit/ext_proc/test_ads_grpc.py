@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from ext_proc import _ads_grpc
+from ext_proc import ads_grpc
 from ext_proc.ads import PLAN, SECRET, DeltaClient
 from tests.unit.ext_proc.ads_server import ads_server, delta
 from tests.unit.ext_proc.test_ads import Sink
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 @asynccontextmanager
 async def running(address: str, client: DeltaClient) -> AsyncIterator[None]:
-    task = asyncio.create_task(_ads_grpc.run(address, client))
+    task = asyncio.create_task(ads_grpc.run(address, client))
     try:
         yield
     finally:
@@ -68,7 +68,7 @@ async def test_ends_when_it_is_cancelled_whatever_it_does(turns: int) -> None:
     """Wherever the cancellation meets it."""
     client = DeltaClient("worker-1", {PLAN: Sink()})
     async with ads_server() as (_, address):
-        task = asyncio.create_task(_ads_grpc.run(address, client))
+        task = asyncio.create_task(ads_grpc.run(address, client))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
@@ -85,8 +85,8 @@ async def test_ends_even_if_the_connection_swallows_the_cancellation(
             await asyncio.Event().wait()
         return False
 
-    monkeypatch.setattr(_ads_grpc, "_connect", swallows)
-    task = asyncio.create_task(_ads_grpc.run("", DeltaClient("worker-1", {PLAN: Sink()})))
+    monkeypatch.setattr(ads_grpc, "_connect", swallows)
+    task = asyncio.create_task(ads_grpc.run("", DeltaClient("worker-1", {PLAN: Sink()})))
     await asyncio.sleep(0)
     task.cancel()
     done, _ = await asyncio.wait({task}, timeout=5)

@@ -5,14 +5,16 @@ import base64
 import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from ext_proc import _snapshot
-from ext_proc._snapshot import Keeper, Snapshot, read_key
+from ext_proc import sealed
+from ext_proc._snapshot import Snapshot
 from ext_proc.ads import Known
 from ext_proc.errors import SnapshotRefused
+from ext_proc.sealed import Keeper, read_key
 from tests.unit.ext_proc.make import CANARY
 
 KEY = bytes(range(32))
@@ -68,7 +70,7 @@ def test_every_cut_is_noticed(snapshot: Snapshot) -> None:
     ("other", "words"),
     [
         (Snapshot(Path("w1.lkg"), "w1", bytes(32)), "another key"),
-        (Snapshot(Path("w1.lkg"), "w2", KEY), "another worker's"),
+        (Snapshot(Path("w1.lkg"), "w2", KEY), "another's"),
     ],
 )
 def test_whose_it_is_matters(snapshot: Snapshot, other: Snapshot, words: str) -> None:
@@ -121,7 +123,7 @@ def test_a_key(tmp_path: Path) -> None:
 async def test_many_changes_make_one_write(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_snapshot, "PAUSE", 0)
+    monkeypatch.setattr(sealed, "PAUSE", 0)
     asked = 0
 
     def known() -> Known:
@@ -157,8 +159,8 @@ async def test_a_disk_that_cannot_be_written_is_said(
 async def test_what_could_not_be_written_is_written_later(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_snapshot, "PAUSE", 0)
-    monkeypatch.setattr(_snapshot, "AGAIN", 0.01)
+    monkeypatch.setattr(sealed, "PAUSE", 0)
+    monkeypatch.setattr(sealed, "AGAIN", 0.01)
     tries = 0
 
     def sync(_descriptor: int) -> None:
@@ -190,3 +192,25 @@ def test_what_a_killed_worker_left_is_cleared(snapshot: Snapshot) -> None:
         (snapshot.path.parent / name).touch()
     snapshot.clear()
     assert sorted(path.name for path in snapshot.path.parent.iterdir()) == sorted(kept)
+
+
+_FULL = """
+import resource, sys
+from pathlib import Path
+from ext_proc.sealed import SealedFile
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    SealedFile(Path(sys.argv[1]), "w1", bytes(range(32))).write(bytes(100_000))
+except OSError as error:
+    sys.exit(f"refused: {error.strerror}")
+"""
+
+
+def test_a_disk_that_is_full_leaves_the_old_one(snapshot: Snapshot) -> None:
+    """In a process of its own, which may not write files of more than a page."""
+    snapshot.write(KNOWN)
+    command = [sys.executable, "-c", _FULL, str(snapshot.path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert "refused: File too large" in ended.stderr
+    assert snapshot.read() == KNOWN
+    assert [path.name for path in snapshot.path.parent.iterdir()] == ["w1.lkg"]

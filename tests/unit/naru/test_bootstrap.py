@@ -36,7 +36,8 @@ def test_every_place_is_filled() -> None:
 
 def test_who_and_where() -> None:
     document = bootstrap(BootstrapSettings("10.0.0.7", 7, SOCKETS, "::1", 8, "edge-1", "edge"))
-    assert document["node"] == {"id": "edge-1", "cluster": "edge"}
+    node = document["node"]
+    assert (node["id"], node["cluster"]) == ("edge-1", "edge")
     admin = document["admin"]["address"]["socket_address"]
     assert admin == {"address": "::1", "port_value": 8}
     xds = cluster(document, "xds")
@@ -50,9 +51,32 @@ def test_a_control_plane_by_name_is_resolved() -> None:
 
 
 @pytest.mark.parametrize("sockets", [(), SOCKETS[:1], SOCKETS])
-def test_one_endpoint_for_each_socket(sockets: tuple[str, ...]) -> None:
-    found = endpoints(cluster(bootstrap(BootstrapSettings(ext_proc_sockets=sockets)), "ext_proc"))
-    assert found == [{"pipe": {"path": path}} for path in sockets]
+def test_the_control_plane_is_told_of_each_worker(sockets: tuple[str, ...]) -> None:
+    """It answers with them as the endpoints of a service that is this Envoy's own."""
+    document = bootstrap(BootstrapSettings(ext_proc_sockets=sockets, node_id="edge"))
+    told = document["node"]["metadata"]["naru"]["ext_proc"]
+    assert told == [{"id": f"ext-proc-{i}", "path": path} for i, path in enumerate(sockets)]
+    assert cluster(document, "ext_proc")["eds_cluster_config"]["service_name"] == "ext_proc@edge"
+
+
+def test_workers_with_ids_of_their_own() -> None:
+    settings = BootstrapSettings(ext_proc_sockets=SOCKETS, ext_proc_ids=("a", "b"))
+    told = bootstrap(settings)["node"]["metadata"]["naru"]["ext_proc"]
+    assert [worker["id"] for worker in told] == ["a", "b"]
+
+
+def test_a_failover_is_the_second_source_of_all_that_the_first_gives() -> None:
+    without = bootstrap(BootstrapSettings(ext_proc_sockets=SOCKETS))
+    document = bootstrap(BootstrapSettings(ext_proc_sockets=SOCKETS, failover_socket="/run/f.sock"))
+    assert endpoints(cluster(document, "xds_failover")) == [{"pipe": {"path": "/run/f.sock"}}]
+    services = document["dynamic_resources"]["ads_config"]["grpc_services"]
+    assert [service["envoy_grpc"]["cluster_name"] for service in services] == [
+        "xds",
+        "xds_failover",
+    ]
+    del document["layered_runtime"], services[1]
+    document["static_resources"]["clusters"].remove(cluster(document, "xds_failover"))
+    assert document == without
 
 
 def test_the_admin_page_is_on_loopback_unless_told_otherwise() -> None:
@@ -64,6 +88,7 @@ def test_the_admin_page_is_on_loopback_unless_told_otherwise() -> None:
     [
         BootstrapSettings(ext_proc_sockets=SOCKETS),
         BootstrapSettings(xds_host="control-plane.naru.svc"),
+        BootstrapSettings(ext_proc_sockets=SOCKETS, failover_socket="/run/f.sock"),
     ],
 )
 def test_envoy_takes_it(settings: BootstrapSettings, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from control_plane.compile import CLUSTER, Compiled, Compiler, GatewaySettings, Hold
 from control_plane.resources import Key, Problem, Resource
-from control_plane.store import StoredProblem
+from control_plane.store import Kept, StoredProblem
 from control_plane.xds import NodeStatus, TypeStatus
 from tests.support.api import Api, Nodes, proxy, running_api, upstream
 
@@ -104,6 +104,7 @@ class TestReadiness:
         assert response.json() == {
             "status": "not ready",
             "missing": ["etcd has not been read: etcd at h:1 cannot be reached"],
+            "degraded": [],
         }
 
     async def test_needs_something_compiled(self) -> None:
@@ -116,7 +117,22 @@ class TestReadiness:
 
     async def test_comes_with_the_first_target(self, api: Api) -> None:
         await api.compilation.wait_for(0, 5)
-        assert (await api.http.get("/readyz")).json() == {"status": "ready", "missing": []}
+        ready = {"status": "ready", "missing": [], "degraded": []}
+        assert (await api.http.get("/readyz")).json() == ready
+
+    async def test_says_what_is_not_as_it_should_be(self, api: Api) -> None:
+        await api.compilation.wait_for(0, 5)
+        api.store.trouble, api.store.unsaved = "is it running?", "No space left on device"
+        api.store.restored = Kept(1, 7, 1_700_000_000.0, [])
+        response = await api.http.get("/readyz")
+        assert response.status_code == 200
+        saved, away, unsaved = response.json()["degraded"]
+        assert "revision 0" in saved
+        assert "2023-11-14T22:13:20+00:00" in saved
+        assert "is it running?" in away
+        assert "No space left on device" in unsaved
+        status = (await api.call("GET", "/status")).json()
+        assert status["store"]["degraded"] == [saved, away, unsaved]
 
 
 class Broken:
@@ -145,6 +161,7 @@ async def test_status(api: Api) -> None:
         "store": {
             "synced": True,
             "trouble": None,
+            "degraded": [],
             "unreadable": [{"key": "credentials/a", "code": "wrong_kek", "message": "another key"}],
         },
         "resources": {"upstreams": 2},
@@ -154,6 +171,9 @@ async def test_status(api: Api) -> None:
                 "cluster": "naru",
                 "user_agent": "envoy/1.40",
                 "connected": True,
+                "control_plane": "",
+                "silent": False,
+                "as_last_seen": False,
                 "applied_revision": 1,
                 "types": {"Cluster": {"version": "v1", "pending": True, "error": "bad cluster"}},
             }

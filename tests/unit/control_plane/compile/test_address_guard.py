@@ -120,4 +120,4 @@ def test_a_stored_credential_without_hosts_is_sent_to_nobody() -> None:
     )
     result = compiled(*documents)
     assert not result.resources[SECRET]
-    assert "allowedHosts" in result.aside[Key("upstreams", "u")].reason
+    assert "allowedHosts" in result.aside[Key("proxies", "menu-copy")].reason

@@ -393,3 +393,58 @@ def test_a_record_that_went_away_between_two_listings_is_gone() -> None:
     assert snapshot is not None
     assert not snapshot.records
     assert listed(state, etcd) is None  # nothing new
+
+
+class TestRestored:
+    """A process that begins with what an earlier one was told."""
+
+    @staticmethod
+    def restored(state: ReflectorState) -> ReflectorState:
+        fresh = ReflectorState(LAYOUT, decode)
+        fresh.restore(state.cluster, state.snapshot.revision, list(state.raw.values()))
+        return fresh
+
+    def test_it_is_what_it_was(self) -> None:
+        etcd = Etcd()
+        etcd.write({"a": "1", "b": "2"})
+        state = synced(etcd)
+        events = etcd.write({"a": "3", "b": None})
+        state.receive(Events(tuple(etcd.events(events))))
+        fresh = self.restored(state)
+        assert fresh.snapshot == state.snapshot
+        assert fresh.synced
+        assert fresh.position is None  # etcd is listed first
+
+    def test_the_products_own_records_are_in_it(self) -> None:
+        etcd = Etcd()
+        etcd.write({"a": "1"})
+        etcd._put(LAYOUT.record("parked/x"), b"why")
+        state = synced(etcd)
+        assert self.restored(state).snapshot.records == state.snapshot.records
+        assert list(state.snapshot.records) == ["parked/x"]
+
+    def test_the_same_etcd_is_no_news(self) -> None:
+        etcd = Etcd()
+        etcd.write({"a": "1"})
+        fresh = self.restored(synced(etcd))
+        assert listed(fresh, etcd) is None
+        assert fresh.position == etcd.revision + 1
+
+    def test_what_was_written_meanwhile_is(self) -> None:
+        etcd = Etcd()
+        etcd.write({"a": "1", "b": "2"})
+        fresh = self.restored(synced(etcd))
+        etcd.write({"a": "3", "b": None})
+        snapshot = listed(fresh, etcd)
+        assert snapshot is not None
+        assert content(snapshot) == {"a": "3"}
+
+    @pytest.mark.parametrize("cluster", [CLUSTER, CLUSTER + 1])
+    def test_another_history_replaces_it(self, cluster: int) -> None:
+        """Also one in which the same revision wrote something else: a backup was restored."""
+        etcd, other = Etcd(), Etcd()
+        etcd.write({"a": "1"})
+        other.write({"a": "2"})
+        snapshot = listed(self.restored(synced(etcd)), other, cluster)
+        assert snapshot is not None
+        assert content(snapshot) == {"a": "2"}

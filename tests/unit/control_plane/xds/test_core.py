@@ -5,9 +5,15 @@ Section "ACK/NACK and resource type instance version" of the xDS document.
 
 from __future__ import annotations
 
-from control_plane.compile.model import CLUSTER, ROUTE
+import pytest
+
+from control_plane.compile.model import CLUSTER, ROUTE, SECRET
 from control_plane.xds.core import Core
-from tests.unit.control_plane.xds._clients import ROUTES, EnvoyClient, proxies
+from control_plane.xds.delta import DeltaRequest, DeltaSubscription
+from control_plane.xds.serving import Stamp, Table
+from control_plane.xds.subscription import _is_in
+from control_plane.xds.switch import Refusal
+from tests.unit.control_plane.xds._clients import ROUTES, EnvoyClient, proxies, resource
 
 
 def refusing_late() -> tuple[Core, EnvoyClient]:
@@ -70,3 +76,53 @@ def test_an_envoy_that_has_only_its_clusters_has_not_applied_anything() -> None:
     starting.drain()
     assert starting.names(CLUSTER) == {"a"}
     assert core.ledger.status(1).state == "pending"
+
+
+@pytest.mark.parametrize("examined", [True, False])
+def test_what_was_to_come_next_is_dropped_if_somebody_makes_another(examined: bool) -> None:
+    """It was made before anybody knew of the refusal, and has the same fault."""
+    refusals: list[Refusal] = []
+
+    def refused(refusal: Refusal) -> bool:
+        refusals.append(refusal)
+        return examined
+
+    core = Core(linger=0, patience=10, on_refused=refused)
+    envoy = EnvoyClient(core, "envoy", "delta")
+    core.set_target(proxies(1, "a"), 0)
+    envoy.drain()
+    core.set_target(proxies(2, "a", "b", bad=["b"]), 0)
+    core.set_target(proxies(3, "a", "b", "c", bad=["b"]), 0)
+    envoy.drain()
+    assert [refusal.target.revision for refusal in refusals] == ([2] if examined else [2, 3])
+    assert refusals[0].named == ("b",)
+    assert set(refusals[0].names) >= {"b"}
+    assert core.last_good is not None
+    assert core.last_good.revision == 1
+
+
+def test_of_a_refused_secret_the_name_is_known_and_the_words_are_not() -> None:
+    subscription = DeltaSubscription(SECRET)
+    table = Table({"key#1": resource(SECRET, "key#1")})
+    subscription.request(DeltaRequest(frozenset("*")), table)
+    response = subscription.next(table, Stamp(1, 1), "n", removals=False)
+    assert response is not None
+    answer = subscription.request(DeltaRequest(nonce="n", error="key#1: hunter2"), table)
+    assert answer is not None
+    assert answer.named == ("key#1",)
+    assert "hunter2" not in answer.error
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("cluster key#1 is bad", ["key#1"]),
+        ("cluster my-key#1 is bad", ["my-key#1"]),
+        ("my-key#1, key#1: bad", ["key#1", "my-key#1"]),
+        ("key#12 is bad", []),
+        ("key#1", ["key#1"]),
+        ("nothing is named", []),
+    ],
+)
+def test_words_name_what_they_hold_as_a_whole(words: str, named: list[str]) -> None:
+    assert [name for name in ("key#1", "my-key#1") if _is_in(name, words)] == named

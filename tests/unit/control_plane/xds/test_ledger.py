@@ -130,3 +130,37 @@ def test_the_memory_of_absent_nodes_is_bounded() -> None:
     for i in range(MAX_ABSENT + 10):
         WorkerClient(core, f"pod-{i}", "delta").leave()
     assert len(core.ledger.nodes()) <= MAX_ABSENT + 1
+
+
+def test_a_revision_that_is_tried_again_counts_once_its_routes_have_moved() -> None:
+    """The same revision with more of it than before: what the nodes have of it is not all."""
+    core = core_with("a")
+    envoy, worker = EnvoyClient(core, "envoy", "delta"), WorkerClient(core, "worker", "delta")
+    for client in (envoy, worker):
+        client.drain()
+    core.set_target(proxies(3, "a", "b"), 0)
+    for client in (envoy, worker, envoy, worker):
+        client.drain()
+    assert core.ledger.status(3).state == core.ledger.status(2).state == "applied"
+    core.set_target(proxies(3, "a", "b", "c"), 0)
+    worker.drain()
+    assert core.ledger.status(3).state == core.ledger.status(2).state == "pending"
+    assert core.ledger.status(1).state == "applied"
+    assert core.ledger.nodes()[0].applied_revision == 1
+    envoy.drain()
+    worker.drain()
+    assert core.ledger.status(3).state == "applied"
+
+
+def test_two_refusals_of_a_revision_are_judged_one_by_one() -> None:
+    core = core_with("a")
+    envoy = EnvoyClient(core, "envoy", "delta")
+    envoy.drain()
+    core.set_target(proxies(2, "b", bad=["b"]), 0)
+    envoy.drain()
+    core.ledger.examine(2)
+    core.ledger.examine(2)
+    core.ledger.judge(2, isolated=True)
+    assert core.ledger.status(2).state == "pending"
+    core.ledger.judge(2, isolated=False)
+    assert core.ledger.status(2).state == "rejected"

@@ -121,7 +121,7 @@ async def test_a_silent_client_does_not_hold_up_the_others(site: Site) -> None:
     async with asyncio.timeout(TIMEOUT):
         while (status := site.hub.ledger.status(3)).nodes["awake"].state != "applied":
             await site.hub.wait(3, 0.01)
-    assert status.nodes["silent"].detail == "waiting for Plan"
+    assert status.nodes["silent"].detail == "does not answer: waiting for Plan"
     assert status.state == "pending"
 
 

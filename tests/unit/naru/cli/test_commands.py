@@ -274,6 +274,16 @@ def test_status_shows_what_is_set_aside_and_that_etcd_is_away(plane: ControlPlan
     assert row.endswith("gateway refused it: bad certificate")
 
 
+def test_status_says_what_is_served_instead_of_etcd(plane: ControlPlane) -> None:
+    facts = ["revision 7 is served as it was saved", "etcd is away: is it running?"]
+    store = {"degraded": facts, "trouble": "is it running?"}
+    status = {"revision": 7, "state": "applied", "nodes": [NODE], "store": store}
+    plane.on("GET", "/api/v1/status", 200, status)
+    lines = naru(plane, "status").output.splitlines()
+    assert lines[1:3] == [f"  {fact}" for fact in facts]
+    assert "Nothing can be written" not in "".join(lines)
+
+
 def test_status_watches_until_it_is_interrupted(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:

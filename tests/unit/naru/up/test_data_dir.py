@@ -217,10 +217,15 @@ def test_a_first_start_makes_everything(tmp_path: Path) -> None:
     layout = lay_out(settings)
     assert [path.name for path in layout.sockets] == [f"ext-proc-{i}.sock" for i in range(3)]
     assert len({address.port for address in layout.at.values()}) == len(layout.at) == 7
-    for path in (layout.kek_file, layout.admin_token_file, layout.state_key_file):
+    for path in (
+        layout.kek_file,
+        layout.admin_token_file,
+        layout.state_key_file,
+        layout.failover_key_file,
+    ):
         assert mode(path) == 0o600
     assert all(secret not in repr(layout) for secret in layout.secrets)
-    assert len(set(layout.secrets)) == 4
+    assert len(set(layout.secrets)) == 5
     again = lay_out(settings)
     assert again.secrets == layout.secrets
 

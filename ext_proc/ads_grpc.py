@@ -9,12 +9,11 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 import grpc
 from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceStub
-
-from ext_proc.ads import DeltaClient
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +30,27 @@ _OPTIONS: Final = (
 )
 
 
+class Client(Protocol):
+    """What is connected: `ads.DeltaClient`, or whoever else speaks the delta protocol."""
+
+    def connected(self) -> list[DeltaDiscoveryRequest]: ...
+
+    def receive(self, response: DeltaDiscoveryResponse) -> DeltaDiscoveryRequest: ...
+
+
 async def run(
     address: str,
-    client: DeltaClient,
+    client: Client,
     *,
     on_response: Callable[[], None] = lambda: None,
+    on_end: Callable[[], None] = lambda: None,
     fallback: Callable[[], Awaitable[None]] | None = None,
     silence: float = 5.0,
 ) -> None:
     """Keep `client` connected to `address` until cancelled.
 
-    `on_response` is called after each response has been handled and answered. `fallback` is awaited
+    `on_response` is called after each response has been handled and answered, `on_end` after each
+    attempt that has come to its end, whether it came to anything or not. `fallback` is awaited
     once, between two attempts, if the first came to nothing: the control plane cannot be reached,
     or has said nothing for `silence` seconds. Once it has answered, it is never called.
     """
@@ -49,6 +58,7 @@ async def run(
     while True:
         patience = None if fallback is None else silence
         answered = await _connect(address, client, on_response, patience)
+        on_end()
         _insist_on_cancellation()
         if fallback is not None and not answered:
             await fallback()
@@ -66,7 +76,7 @@ def _insist_on_cancellation() -> None:
 
 
 async def _connect(
-    address: str, client: DeltaClient, on_response: Callable[[], None], patience: float | None
+    address: str, client: Client, on_response: Callable[[], None], patience: float | None
 ) -> bool:
     """One connection, to its end; whether the control plane answered at all.
 
