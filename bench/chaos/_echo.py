@@ -35,22 +35,32 @@ def echoing() -> Iterator[Echo]:
 
 
 def _run(loop: asyncio.AbstractEventLoop, port: Future[int]) -> None:
-    server = loop.run_until_complete(loop.create_server(_Connection, "127.0.0.1", 0))
+    connections: set[asyncio.Transport] = set()
+    listening = loop.create_server(lambda: _Connection(connections), "127.0.0.1", 0)
+    server = loop.run_until_complete(listening)
     port.set_result(server.sockets[0].getsockname()[1])
     loop.run_forever()
     server.close()
+    for transport in list(connections):
+        transport.abort()
+    loop.run_until_complete(asyncio.sleep(0))  # so that they close
     loop.close()
 
 
 class _Connection(asyncio.Protocol):
     """HTTP/1.1 with content-length, one request after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, connections: set[asyncio.Transport]) -> None:
+        self._connections = connections
         self._held = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._connections.add(transport)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._connections.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._held += data
