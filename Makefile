@@ -60,6 +60,10 @@ bench: setup ## measure: speed beside bare Envoy, LiteLLM and Portkey; how soon 
 	@$(BIN)/python -m bench.gateway
 	@$(BIN)/python -m bench.propagation
 
+.PHONY: bench-control-plane
+bench-control-plane: setup ## measure: 1,000 and 10,000 proxies, how soon a change is everywhere
+	@$(BIN)/python -m bench.control_plane
+
 .PHONY: h2load
 h2load: setup ## another HTTP/2 implementation against the native transport; needs nghttp2-client
 	@$(BIN)/python -m bench.h2load

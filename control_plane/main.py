@@ -127,7 +127,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     keyring = _keyring(settings)
     state_token = _token(settings)
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    metrics, hub = Metrics(), Hub(examined=True, replica=secrets.token_hex(4))
+    metrics = Metrics()
+    hub = Hub(examined=True, replica=secrets.token_hex(4), on_sent=metrics.sent)
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listening(settings.api))
         api = Address(*listening.getsockname()[:2])
@@ -148,6 +149,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             ("the isolation of what nodes refuse", warden.run()),
             ("the keys of this replica", rotation.run()),
             ("the reminder of credentials", Reminder().run(lambda: store.snapshot.resources)),
+            ("the maintenance of etcd", store.maintenance.run()),
         ):
             stack.push_async_callback(_ended, _watched(work, failed, name))
         await server.start()
@@ -163,6 +165,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 settings.limits,
                 seen_from_here(settings.addresses, (api, xds)),
                 keys=rotation,
+                upkeep=store.maintenance,
             )
         )
         web = _Web(_web_config(app, settings))
@@ -258,6 +261,7 @@ def _open(settings: Settings, keyring: Keyring) -> Store:
         keyring,
         PREFIX,
         limits=limits,
+        policy=etcd.policy,
         last_known_good=kept,
         patience=etcd.patience,
         access=etcd.access,

@@ -15,7 +15,7 @@ from control_plane._tls import TlsFiles
 from control_plane.compile import GatewaySettings
 from control_plane.resources._hosts import canonical
 from control_plane.resources.addresses import AddressPolicy, Place, parse_rule
-from control_plane.store import EtcdAccess
+from control_plane.store import EtcdAccess, Policy
 
 T = TypeVar("T")
 MIB: Final = 1024 * 1024
@@ -73,6 +73,7 @@ class EtcdSettings:
         access: TLS and the user, if it has them.
         max_bytes: what it was started with as `--max-request-bytes`.
         patience: seconds that it gets at start, before what was read last is served.
+        policy: its quota, and how much history it keeps.
     """
 
     endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
@@ -80,6 +81,7 @@ class EtcdSettings:
     max_bytes: int = 32 * MIB
     access: EtcdAccess = field(default_factory=EtcdAccess)
     patience: float = 3.0
+    policy: Policy = field(default_factory=Policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +220,17 @@ def _etcd(read: _Reader) -> EtcdSettings:
         max_operations=read.get("NARU_ETCD_MAX_TXN_OPS", _count(2), default.max_operations),
         max_bytes=read.get("NARU_ETCD_MAX_REQUEST_BYTES", _count(65_536), default.max_bytes),
         patience=read.get("NARU_ETCD_PATIENCE_SECONDS", _seconds, default.patience),
+        policy=_policy(read),
+    )
+
+
+def _policy(read: _Reader) -> Policy:
+    default = Policy()
+    kept = round(default.keep_seconds)
+    return Policy(
+        quota=read.get("NARU_ETCD_QUOTA_BYTES", _count(MIB), default.quota),
+        keep_seconds=read.get("NARU_ETCD_KEEP_SECONDS", _count(1), kept),
+        keep_revisions=read.get("NARU_ETCD_KEEP_REVISIONS", _count(1), default.keep_revisions),
     )
 
 

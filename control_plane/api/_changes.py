@@ -6,8 +6,9 @@ again when somebody else was faster. No I/O, no HTTP.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from control_plane.api import _documents, _preconditions, _sharing
 from control_plane.api._merge_patch import merged
@@ -23,7 +24,6 @@ from control_plane.resources import (
     Problem,
     Resource,
     check_resource,
-    users_of,
 )
 from control_plane.resources.addresses import AddressPolicy
 from control_plane.store import Changes, Snapshot, Stored
@@ -81,7 +81,7 @@ def delete(snapshot: Snapshot, key: Key, precondition: Precondition = ANY) -> Ch
     precondition.check(key, stored)
     if stored is None:
         raise NotFound.of(key)
-    users = users_of(key, snapshot.resources)
+    users = sorted(snapshot.users.get(key, ()))
     if users:
         raise InUse(tuple(_in_use(key, user) for user in users), str(key))
     return Changes(deletes=frozenset({key}))
@@ -200,15 +200,20 @@ def _graph_problems(
     snapshot: Snapshot, changes: Changes, assumed: Iterable[Key] = ()
 ) -> Iterator[Problem]:
     """What the changes would break: in the changed resources, and in those that name them."""
-    after = {**snapshot.resources, **changes.puts}
-    touched = changes.puts.keys()
-    affected = [
-        r for k, r in after.items() if k in touched or not touched.isdisjoint(r.references())
-    ]
-    for key in assumed:
-        after.setdefault(key, _PRESENT)
-    for resource in sorted(affected, key=lambda resource: resource.key):
-        yield from check_resource(resource, after)
+    there = dict.fromkeys(assumed, _PRESENT)
+    after: Mapping[Key, Resource] = ChainMap(dict(changes.puts), _plain(snapshot), there)
+    affected = changes.puts.keys() | _users(snapshot, changes.puts)
+    for key in sorted(affected):
+        yield from check_resource(after[key], after)
+
+
+def _plain(snapshot: Snapshot) -> dict[Key, Resource]:
+    """The resources, as a `ChainMap` wants them, which only writes to its first map."""
+    return cast(dict[Key, Resource], snapshot.resources)
+
+
+def _users(snapshot: Snapshot, keys: Iterable[Key]) -> set[Key]:
+    return {user for key in keys for user in snapshot.users.get(key, ())}
 
 
 def _check_revisions(snapshot: Snapshot, resources: Mapping[int, Resource]) -> None:

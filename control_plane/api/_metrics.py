@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from control_plane.xds import Response
+
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -37,6 +39,18 @@ class Metrics:
         self._failures = Counter(
             "naru_compile_failures", "Snapshots that could not be compiled", registry=self._registry
         )
+        self._sent = Counter(
+            "naru_xds_sent_resources", "Resources sent to nodes", ["type"], registry=self._registry
+        )
+        self._sent_bytes = Counter(
+            "naru_xds_sent_bytes", "Bytes of them", ["type"], registry=self._registry
+        )
+
+    def sent(self, response: Response) -> None:
+        """A discovery response goes out."""
+        kind = response.type_url.rpartition(".")[2]
+        self._sent.labels(kind).inc(len(response.resources))
+        self._sent_bytes.labels(kind).inc(sum(len(each.body) for each in response.resources))
 
     def observe(self, gauges: Gauges) -> None:
         """Read these too."""

@@ -88,6 +88,12 @@ class TrialShape(_Shape):
     difference: list[DifferenceShape]
 
 
+class AsideShape(_Shape):
+    """A resource that is not live as it is stored."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class CallerShape(_Shape):
     """Who a token stands for."""
 
@@ -154,6 +160,7 @@ class RevisionShape(StatusShape):
     """How far one revision has come; `problems` says why it could not be compiled."""
 
     revision: int
+    set_aside: list[AsideShape] = Field(default=[])
     problems: list[ProblemShape]
 
 
@@ -204,6 +211,14 @@ APPLY: Final = {
     **_errors(409, 413, 415, 422, 503),
 }
 REVISION: Final = {200: _answer("Per node.", "RevisionShape"), **_errors(404)}
+METRICS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}}
+}
+READY: Final[dict[int | str, dict[str, Any]]] = {
+    503: {"description": "Not ready; what is missing."}
+}
+OPEN: Final[dict[str, Any]] = {"security": []}
+"""Of the probes, which need no token."""
 STATUS: Final = {
     200: {"description": "Revisions, what is wrong, and every node, as far as the caller may see."},
     **_errors(),

@@ -10,7 +10,7 @@ from fastapi import Depends, Path, Query, Request
 
 from control_plane.api import _preconditions
 from control_plane.api._preconditions import Precondition
-from control_plane.api.errors import BadRequest, UnknownKind
+from control_plane.api.errors import BadRequest, MethodNotAllowed, UnknownKind
 from control_plane.resources import KINDS, Problem, Resource
 
 MOST_WAIT: Final = 300.0
@@ -44,7 +44,10 @@ def _write_options(
     ] = False,
     wait: Annotated[
         str | None,
-        Query(description='Wait so long for every connected node to acknowledge, such as "5s".'),
+        Query(
+            description='Wait so long for every connected node to acknowledge, such as "5s".',
+            json_schema_extra={"pattern": f"^{_WAIT.pattern}$"},
+        ),
     ] = None,
     message: Annotated[
         str | None,
@@ -64,6 +67,8 @@ def _kind(
     ],
 ) -> type[Resource]:
     kind = KINDS.get(kinds)
+    if kinds == "apply":  # a word in the place of a kind
+        raise MethodNotAllowed("apply takes POST alone", headers={"allow": "POST"})
     if kind is None:
         raise UnknownKind
     return kind

@@ -58,6 +58,7 @@ def system_status(state: State) -> dict[str, Any]:
             "trouble": state.reflector.trouble,
             "degraded": degraded(state),
             "unreadable": unreadable,
+            **_upkeep(state),
         },
         "expiring": [
             {
@@ -82,6 +83,22 @@ def _newest(state: State, snapshot: Snapshot) -> dict[str, Any]:
         if found.state == "rejected"
     }
     return {"state": status.state, "refused": refused}
+
+
+def _upkeep(state: State) -> dict[str, Any]:
+    """How full etcd is, and what is wrong with how it is run."""
+    if state.upkeep is None or state.upkeep.space is None:
+        return {}
+    found = state.upkeep.space
+    warnings = list(state.upkeep.problems)
+    if found.short:
+        what = "full: no write is taken" if found.full else "nearly full"
+        warnings.append(
+            f"etcd is {what} ({found.size:,} of {found.quota:,} bytes, {found.in_use:,} in use): "
+            "raise its --quota-backend-bytes, or store less"
+        )
+    space = {"size": found.size, "in_use": found.in_use, "quota": found.quota, "full": found.full}
+    return {"space": space, "warnings": warnings}
 
 
 def compile_problems(state: State, revision: int) -> tuple[Problem, ...]:

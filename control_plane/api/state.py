@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from control_plane.store import (
     Progress,
     SealerLike,
     Snapshot,
+    Space,
     StoredProblem,
     StoreUnavailable,
 )
@@ -113,6 +114,16 @@ class Keys(Protocol):
     async def prune(self) -> tuple[str, ...]: ...
 
 
+class Upkeep(Protocol):
+    """`control_plane.store.Store.maintenance`."""
+
+    @property
+    def space(self) -> Space | None: ...
+
+    @property
+    def problems(self) -> Sequence[str]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """Everything that the routers use."""
@@ -126,6 +137,7 @@ class State:
     limits: ApiLimits = field(default_factory=ApiLimits)
     addresses: AddressPolicy = field(default_factory=AddressPolicy)
     keys: Keys | None = None
+    upkeep: Upkeep | None = None
 
     @property
     def authenticator(self) -> Authenticator:

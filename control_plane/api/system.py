@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Path, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from control_plane import _expiry
 from control_plane.api import _docs, _metrics, _openapi, _status
@@ -62,11 +62,16 @@ def probes(state: State) -> APIRouter:
     routes = APIRouter(tags=["probes"])
     state.metrics.observe(lambda: _gauges(state))
 
-    @routes.get("/healthz", summary="Whether the process is alive")
+    @routes.get("/healthz", openapi_extra=_openapi.OPEN, summary="Whether the process is alive")
     async def healthz() -> Response:
         return Json({"status": "alive"})
 
-    @routes.get("/readyz", summary="Whether nodes and callers can be served, and what is missing")
+    @routes.get(
+        "/readyz",
+        responses=_openapi.READY,
+        openapi_extra=_openapi.OPEN,
+        summary="Whether nodes and callers can be served, and what is missing",
+    )
     async def readyz() -> Response:
         missing = _status.missing_for_readiness(state)
         body = {
@@ -76,7 +81,13 @@ def probes(state: State) -> APIRouter:
         }
         return Json(body, status_code=503 if missing else 200)
 
-    @routes.get("/metrics", summary="For Prometheus")
+    @routes.get(
+        "/metrics",
+        response_class=PlainTextResponse,
+        responses=_openapi.METRICS,
+        openapi_extra=_openapi.OPEN,
+        summary="For Prometheus",
+    )
     async def metrics() -> Response:
         return Response(state.metrics.exposition(), headers={"content-type": _metrics.CONTENT_TYPE})
 
@@ -108,4 +119,10 @@ def _gauges(state: State) -> Iterable[tuple[str, str, float]]:
     ended = sum(found.ended(now) for found in ending)
     yield "naru_credentials_expiring", "Credentials that expire in 14 days", len(ending) - ended
     yield "naru_credentials_expired", "Credentials that have expired, and are still sent", ended
+    space = state.upkeep.space if state.upkeep is not None else None
+    if space is not None:
+        yield "naru_etcd_size_bytes", "Size of etcd's file, which its quota counts", space.size
+        yield "naru_etcd_in_use_bytes", "Bytes of etcd's file that are in use", space.in_use
+        yield "naru_etcd_quota_bytes", "Quota of etcd's file", space.quota
+        yield "naru_etcd_full", "1 while etcd takes no write", space.full
     yield "naru_resources", "Resources stored", len(state.reflector.snapshot.stored)

@@ -6,18 +6,20 @@ node has refused, is set aside, and its last good version takes its place, if it
 
 from __future__ import annotations
 
-from collections.abc import KeysView, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
-from control_plane.compile.errors import Denied, Unusable
+from control_plane.compile._tables import Tables
+from control_plane.compile.errors import Denied, Unservable, Unusable
 from control_plane.compile.listener import compile_listener
-from control_plane.compile.model import TYPES, Aside, Compiled, Hold, Unit, XdsResource
+from control_plane.compile.model import Aside, Compiled, Hold, Unit, XdsResource
 from control_plane.compile.routes import Branches, compile_routes
 from control_plane.compile.settings import GatewaySettings
 from control_plane.compile.units import Units, reads
 from control_plane.resources import Key, Proxy, Resource, Upstream
 
 Holds = Mapping[Key, Hold]
+Routes = Mapping[str, Branches]
 _HAS_UNIT = (Upstream.plural, Proxy.plural)
 """The kinds that something is made of, in this order."""
 
@@ -32,24 +34,63 @@ class Compiler:
         self._settings = settings
         self._listener = compile_listener(settings)
         self._units = Units(settings)
-        self._routes: tuple[tuple[KeysView[str], frozenset[str]], XdsResource] | None = None
+        self._last: _Last | None = None
 
     def compile(
         self, revision: int, resources: Mapping[Key, Resource], holds: Holds | None = None
     ) -> Compiled:
         """All xDS resources for `resources`; `holds` says which are not to be taken as they are."""
-        self._units.forget(resources, holds or {})
+        last, self._last = self._last, None  # if this fails, nothing is known
+        if last is None or holds or last.aside:
+            self._last = self._compile_all(resources, holds or {})
+        else:
+            self._last = self._compile_touched(last, resources)
+        return self._last.compiled(revision)
+
+    def _compile_touched(self, last: _Last, resources: Mapping[Key, Resource]) -> _Last:
+        """Only the units that are made of what has changed, as long as all can be compiled."""
+        changed = _changed(last.resources, resources)
+        touched = {key for key in changed if key.plural in _HAS_UNIT}
+        touched.update(*(last.readers.get(key, ()) for key in changed))
+        self._units.drop(touched)
+        units = dict(last.units)
+        old = [units.pop(key) for key in touched if key in units]
+        ordered = sorted(touched & resources.keys(), key=lambda k: (_HAS_UNIT.index(k.plural), k))
+        try:
+            new = {key: self._units.unit(key, resources) for key in ordered}
+        except Unservable:
+            return self._compile_all(resources, {})
+        units |= new
+        last.read_no_more(old)
+        last.read_by(new)
+        last.tables.swap(old, new.values())
+        routes = last.routes
+        if {u.route for u in old} != {u.route for u in new.values()}:
+            routes = _routes(units)
+            last.tables.put(self._route_configuration(routes))
+        return _Last(resources, units, {}, routes, last.tables, last.readers)
+
+    def _compile_all(self, resources: Mapping[Key, Resource], holds: Holds) -> _Last:
+        self._units.forget(resources, holds)
         units: dict[Key, Unit] = {}
         aside: dict[Key, Aside] = {}
         for plural in _HAS_UNIT:
             for key in resources:
                 if key.plural == plural:
-                    unit, why = self._take(key, resources, holds or {}, aside)
+                    unit, why = self._take(key, resources, holds, aside)
                     if unit is not None:
                         units[key] = unit
                     if why is not None:
                         aside[key] = why
-        return Compiled(revision, self._merged(units, aside), units, aside)
+        # A secret that was rotated has one name: the newer value wins.
+        ordered = sorted(units, key=lambda key: key not in aside) if aside else units
+        routes = _routes(units)
+        out = frozenset(k.name for k in aside if k.plural == Proxy.plural and k not in units)
+        common = (self._listener, self._route_configuration(routes, out))
+        tables = Tables((units[key] for key in ordered), common)
+        last = _Last(resources, units, aside, routes, tables, {})
+        last.read_by(units)
+        return last
 
     def _take(
         self,
@@ -71,32 +112,51 @@ class Compiler:
         unit = self._units.held(key, hold, resources)
         return unit, replace(why, serving=unit is not None)
 
-    def _merged(
-        self, units: Mapping[Key, Unit], aside: Mapping[Key, Aside]
-    ) -> dict[str, dict[str, XdsResource]]:
-        """What all units give. A secret that was rotated has one name: the newer value wins."""
-        compiled: dict[str, dict[str, XdsResource]] = {type_url: {} for type_url in TYPES}
-        for key in sorted(units, key=lambda key: key not in aside) if aside else units:
-            for xds in units[key].resources:
-                compiled[xds.type_url][xds.name] = xds
-        routes = dict(unit.route for unit in units.values() if unit.route is not None)
-        out = frozenset(
-            key.name for key in aside if key.plural == Proxy.plural and key not in units
-        )
-        for xds in (self._listener, self._route_configuration(routes, out)):
-            compiled[xds.type_url][xds.name] = xds
-        return compiled
-
-    def _route_configuration(
-        self, routes: Mapping[str, Branches], out: frozenset[str]
-    ) -> XdsResource:
+    def _route_configuration(self, routes: Routes, out: Iterable[str] = ()) -> XdsResource:
         """`out`: the proxies that are set aside and have no last good version."""
-        if self._routes is None or self._routes[0] != (routes.keys(), out):
-            self._routes = (
-                (routes.keys(), out),
-                compile_routes(routes.values(), self._settings, out),
-            )
-        return self._routes[1]
+        return compile_routes(routes.values(), self._settings, out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last revision, for the next to begin with.
+
+    Attributes:
+        readers: the units that are made of a resource, beside its own.
+    """
+
+    resources: Mapping[Key, Resource]
+    units: Mapping[Key, Unit]
+    aside: Mapping[Key, Aside]
+    routes: Routes
+    tables: Tables
+    readers: dict[Key, set[Key]]
+
+    def compiled(self, revision: int) -> Compiled:
+        return Compiled(revision, self.tables.all, self.units, self.aside)
+
+    def read_by(self, units: Mapping[Key, Unit]) -> None:
+        for key, unit in units.items():
+            for read, _ in unit.read:
+                self.readers.setdefault(read, set()).add(key)
+
+    def read_no_more(self, units: Iterable[Unit]) -> None:
+        for unit in units:
+            for read, _ in unit.read:
+                self.readers[read].discard(unit.read[0][0])
+
+
+def _changed(before: Mapping[Key, Resource], now: Mapping[Key, Resource]) -> set[Key]:
+    """What came, went or is another object: the only look at everything, so it must stay cheap."""
+    changed = {key for key, resource in now.items() if before.get(key) is not resource}
+    added = sum(key not in before for key in changed)
+    if len(before) + added > len(now):
+        changed |= before.keys() - now.keys()
+    return changed
+
+
+def _routes(units: Mapping[Key, Unit]) -> Routes:
+    return dict(unit.route for unit in units.values() if unit.route is not None)
 
 
 def _held_back(

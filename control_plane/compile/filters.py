@@ -3,8 +3,9 @@
 A request passes: `json_to_metadata` (reads `model`; on the /v1 entry route only) →
 `set_filter_state` (the proxy's name; clears the route) → `ext_proc` (one message: the body) →
 `buffer` (holds the headers until the new body is complete, sets content-length) →
-`header_mutation` (strips what the caller sent, sets what ext_proc gave) → `rbac` (the interlock) →
-`router`. Of these, the first four are there for the routes that ask for them (`per_route.py`).
+`header_mutation` (strips what the caller sent) → another (sets what ext_proc gave) → `rbac` (the
+interlock) → `router`. The first four and the second `header_mutation` are there only for the routes
+that ask for them (`per_route.py`).
 
 The listener's own RBAC lets nothing through, so a route that says nothing is closed.
 """
@@ -45,6 +46,8 @@ from control_plane.compile._proto import duration, pack
 from control_plane.compile.settings import GatewaySettings
 from ext_proc import contract
 
+PROCESSED_FILTER: Final = "naru.processed"
+"""A second `header_mutation`: what a request gets that a worker has processed, and its answer."""
 JSON_FILTER, STATE_FILTER, EXT_PROC_FILTER, BUFFER_FILTER, HEADER_FILTER, RBAC_FILTER = (
     f"envoy.filters.http.{name}"
     for name in (
@@ -90,6 +93,8 @@ def http_filters(settings: GatewaySettings) -> Iterator[hcm.HttpFilter]:
         yield hcm.HttpFilter(name=name, typed_config=config, disabled=True)
     strip = Mutations(request_mutations=[Mutation(remove=name) for name in _STRIPPED])
     yield hcm.HttpFilter(name=HEADER_FILTER, typed_config=pack(HeaderMutation(mutations=strip)))
+    processed = HeaderMutation(most_specific_header_mutations_wins=True)
+    yield hcm.HttpFilter(name=PROCESSED_FILTER, typed_config=pack(processed), disabled=True)
     closed = RBAC(rules=rules.RBAC(action=rules.RBAC.ALLOW))
     yield hcm.HttpFilter(name=RBAC_FILTER, typed_config=pack(closed))
     router = Router(suppress_envoy_headers=True)

@@ -26,6 +26,7 @@ from control_plane.compile.settings import MIB, GatewaySettings
 _CALLER: Final = "invalid_request_error"
 _GATEWAY: Final = "server_error"
 _UPSTREAM: Final = "upstream_error"
+NO_PROXY: Final = "No proxy answers at this path. Call POST /p/{proxy}, /p/{proxy}/v1/… or /v1/…."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,10 @@ def local_replies(settings: GatewaySettings) -> hcm.LocalReplyConfig:
 
 def _replies(settings: GatewaySettings) -> Iterator[_Reply]:
     yield _ADDRESS_REPLY  # before what any other RBAC has said
+    yield _Reply(  # without a route nothing is allowed
+        f"{_details('rbac_access_denied')} && !has(xds.route_name)", 404,
+        "proxy_not_found", _CALLER, NO_PROXY,
+    )  # fmt: skip
     yield from _body_replies(settings)
     yield from _PROCESSOR_REPLIES
     yield from _UPSTREAM_REPLIES

@@ -33,12 +33,18 @@ class Units:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._units: dict[Key, Unit] = {}
+        self._before: dict[Key, Unit] = {}
         self._held: dict[Key, tuple[Mapping[Key, Resource], Unit]] = {}
 
     def forget(self, resources: Mapping[Key, Resource], holds: Mapping[Key, Hold]) -> None:
         """Drop what is not made of these very objects, and what is not held any more."""
-        self._units = {k: u for k, u in self._units.items() if u.still_holds(resources)}
+        stale = [k for k, unit in self._units.items() if not unit.still_holds(resources)]
+        self.drop(stale)
         self._held = {k: held for k, held in self._held.items() if k in resources and k in holds}
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Drop these; what they were is a help to make them anew."""
+        self._before = {k: self._units.pop(k) for k in keys if k in self._units}
 
     def unit(self, key: Key, resources: Mapping[Key, Resource]) -> Unit:
         """Raises Denied, Unusable."""
@@ -81,7 +87,7 @@ class Units:
             self._check_address(resource)
             return
         needed = {*resource.references(), *reads(resource, resources)}
-        missing = sorted(needed - resources.keys())
+        missing = sorted(k for k in needed if k not in resources)
         if missing:
             raise Unusable(
                 f"{missing[0]} is missing, or cannot be read: write it again, or name another"
@@ -122,8 +128,15 @@ class Units:
         else:
             own = ()
         wiring = wire(proxy, target, _cluster_in(own or self._clusters_of(target.upstream)))
-        plan = compile_plan(proxy, wiring, resources)
-        route = (wiring.name, compile_branches(wiring, self._settings))
+        before = self._before.get(proxy.key)
+        if before is not None and before.route is not None and before.route[0] == wiring.name:
+            route = before.route  # the name is made of all that the routes are made of
+        else:
+            route, before = (wiring.name, compile_branches(wiring, self._settings)), None
+        if before is not None and _same_content(before, read):
+            plan = before.resources[0]
+        else:
+            plan = compile_plan(proxy, wiring, resources)
         return Unit(read, (plan, *own, *_secrets(wiring, read)), route)
 
     def _clusters_of(self, upstream: Upstream) -> tuple[XdsResource, ...]:
@@ -134,7 +147,7 @@ class Units:
 
 
 def reads(resource: Resource, resources: Mapping[Key, Resource]) -> frozenset[Key]:
-    """What compiling a resource reads beside it: what it names, and what those name."""
+    """What a unit depends on beside its resource: what that names, and what those name."""
     if not isinstance(resource, Proxy):
         return frozenset()
     named = resource.references()
@@ -184,6 +197,12 @@ def _credentials(
     """The credentials of a last good version as they are now."""
     found = ((key, resources.get(key)) for key in closure if key.plural == Credential.plural)
     return {key: now for key, now in found if isinstance(now, Credential)}
+
+
+def _same_content(before: Unit, read: _Read) -> bool:
+    """Whether all is the same that a plan is made of: everything but what a credential holds."""
+    then = dict(before.read)
+    return all(then.get(k) is r for k, r in read if not isinstance(r, Credential))
 
 
 def _cluster_in(resources: Iterable[XdsResource]) -> str:

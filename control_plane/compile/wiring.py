@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import cached_property
 from typing import NamedTuple
@@ -47,7 +47,8 @@ class Wiring:
     @cached_property
     def name(self) -> str:
         """Name of the route and of the plan: the proxy's, and a hash of everything here."""
-        content = json.dumps(asdict(self), default=_plain, sort_keys=True)
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        content = json.dumps(plain, default=_plain, sort_keys=True)
         return f"{self.proxy}#{digest(content.encode(), size=5)}"
 
 

@@ -8,6 +8,7 @@ from control_plane.store._access import EtcdAccess
 from control_plane.store._layout import PREFIX
 from control_plane.store._lkg import Kept, LastKnownGood
 from control_plane.store._nodes import NodeKeys
+from control_plane.store._upkeep import Policy, Space
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import (
     Conflict,
@@ -66,6 +67,7 @@ __all__ = [
     "Limits",
     "NodeKeys",
     "OutcomeUnknown",
+    "Policy",
     "Progress",
     "Reflector",
     "Rotation",
@@ -73,6 +75,7 @@ __all__ = [
     "Sealer",
     "SealerLike",
     "Snapshot",
+    "Space",
     "Store",
     "StoreError",
     "StoreUnavailable",

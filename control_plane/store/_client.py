@@ -79,6 +79,11 @@ class EtcdClient:
         """The endpoint that the next call goes to."""
         return self._endpoints[self._current]
 
+    @property
+    def endpoints(self) -> Sequence[str]:
+        """All of them."""
+        return self._endpoints
+
     def rotate(self, failed: str) -> None:
         """Leaves the endpoint that failed, unless another call has done so already."""
         if self._files != (age := self._access.age()):
@@ -210,7 +215,10 @@ class EtcdClient:
             await channel.close()
 
     def _channel(self) -> Any:
-        endpoint = self.endpoint
+        return self.channel(self.endpoint)
+
+    def channel(self, endpoint: str) -> Any:
+        """The channel to one endpoint."""
         if endpoint not in self._channels:
             channel = _open(endpoint, self._access.credentials())
             signs = self._access.user is not None

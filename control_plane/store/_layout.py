@@ -6,6 +6,7 @@
 {prefix}-audit/{milliseconds}-{id}   one write, by whom and why; never followed
 {prefix}-replicas/{id}               a control plane that runs (leased), see `presence.py`
 {prefix}-nodes/{node id}             where a node stands, under a lease; followed by itself
+{prefix}-maintenance                 leased: the replica that looks after etcd
 """
 
 from __future__ import annotations
@@ -65,6 +66,11 @@ class Layout:
     def audit(self) -> bytes:
         """What the keys of the audit trail begin with; they lie outside of the range."""
         return f"{self.prefix}-audit/".encode()
+
+    @property
+    def maintenance(self) -> bytes:
+        """The lock of the replica that looks after etcd; outside of the range."""
+        return f"{self.prefix}-maintenance".encode()
 
     def audit_entry(self, milliseconds: int, write_id: str) -> bytes:
         """The key of an entry: in the order of time (Unix), and unique."""

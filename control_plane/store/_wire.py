@@ -48,6 +48,12 @@ class Refused(StoreUnavailable):
     """etcd answered, and said no: nothing was written, and asking again would not help."""
 
 
+class StoreFull(Refused):
+    """etcd is above its quota and takes no write; see `_maintenance.py`."""
+
+    code = "store_full"
+
+
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """A compare of the guard and what is written if it holds."""
@@ -138,10 +144,14 @@ def failure(code: grpc.StatusCode, details: str, endpoint: str) -> StoreUnavaila
         ):
             return TooLarge(
                 f"{where} takes less in one transaction than this process was told ({details}): "
-                "apply fewer documents at once, or raise etcd's limits"
+                "apply fewer documents at once, or start etcd with larger --max-txn-ops and "
+                "--max-request-bytes"
             )
         case grpc.StatusCode.RESOURCE_EXHAUSTED if "space exceeded" in details:
-            return Refused(f"{where} is full: compact and defragment it, then disarm its alarm")
+            return StoreFull(
+                f"{where} is full: nothing was written, and everything else goes on. Old history "
+                "is being removed; if this stays, raise its --quota-backend-bytes"
+            )
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return Refused(
                 f"{where} refuses this process ({details}): check NARU_ETCD_USER and the rights "

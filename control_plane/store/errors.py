@@ -4,6 +4,7 @@
     ├── Conflict               409  conflict            others wrote first, too many times in a row
     ├── TooLarge               413  too_large           refused before anything was written
     ├── StoreUnavailable       503  store_unavailable   etcd does not answer; nothing was written
+    │   └── StoreFull          503  store_full          etcd is above its quota; nothing was written
     ├── KeysApart              409  keys_apart          a replica does not have the new key yet
     ├── KeysInUse              409  keys_in_use         something is still sealed with them
     ├── OutcomeUnknown         503  outcome_unknown     etcd fell silent in the middle of a write

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
+from typing import TypeVar
 
 from control_plane.resources import Key, Resource
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,15 @@ class Snapshot:
         """The resources alone, as `check_graph` wants them; made once per snapshot."""
         return MappingProxyType({key: stored.resource for key, stored in self.stored.items()})
 
+    @cached_property
+    def users(self) -> Mapping[Key, frozenset[Key]]:
+        """The resources that name a key; found once, then carried from snapshot to snapshot."""
+        found: dict[Key, set[Key]] = {}
+        for key, resource in self.resources.items():
+            for named in resource.references():
+                found.setdefault(named, set()).add(key)
+        return MappingProxyType({key: frozenset(users) for key, users in found.items()})
+
     def with_changes(
         self,
         revision: int,
@@ -80,13 +92,34 @@ class Snapshot:
         records: Mapping[str, StoredRecord | None] | None = None,
     ) -> Snapshot:
         """The snapshot after a transaction. Resources that did not change stay the same objects."""
-        stored = dict(self.stored)
-        for key in deletes:
+        gone, changed = set(deletes), {put.resource.key: put for put in puts}
+        stored = _copy(self.stored)
+        stored.update(changed)
+        for key in gone - changed.keys():
             stored.pop(key, None)
-        stored.update((put.resource.key, put) for put in puts)
-        return Snapshot(
+        after = Snapshot(
             revision, MappingProxyType(stored), guard or self.guard, self._records(records)
         )
+        self._carry_on(after, gone | changed.keys())
+        return after
+
+    def _carry_on(self, after: Snapshot, touched: Set[Key]) -> None:
+        """What is known of all resources, brought up to date instead of made anew."""
+        known = self.__dict__
+        if "resources" in known:
+            resources = _copy(self.resources)
+            for key in touched:
+                resources.pop(key, None)
+                if key in after.stored:
+                    resources[key] = after.stored[key].resource
+            after.__dict__["resources"] = MappingProxyType(resources)
+        if "users" in known:
+            users = _copy(self.users)
+            for key in touched:
+                before, now = _named(self.stored.get(key)), _named(after.stored.get(key))
+                users.update((named, users[named] - {key}) for named in before - now)
+                users.update((k, users.get(k, frozenset()) | {key}) for k in now - before)
+            after.__dict__["users"] = MappingProxyType(users)
 
     def family(self, name: str) -> Iterator[tuple[str, StoredRecord]]:
         """The records of one family, by the rest of their names."""
@@ -103,6 +136,15 @@ class Snapshot:
             return self.records
         merged = {**self.records, **changed}
         return MappingProxyType({k: found for k, found in merged.items() if found is not None})
+
+
+def _copy(mapping: Mapping[Key, V]) -> dict[Key, V]:
+    """A dictionary; that of a proxy is cloned, which hashes no key again."""
+    return mapping.copy() if isinstance(mapping, MappingProxyType) else dict(mapping)
+
+
+def _named(stored: Stored | None) -> frozenset[Key]:
+    return stored.resource.references() if stored is not None else frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ class Reflector:
         self._silence = silence
         self._delay = FIRST_DELAY
         self._changed = asyncio.Event()
+        self._reading = asyncio.Lock()
         self._logged: Mapping[str, StoredProblem] = {}
         self.restored: Kept | None = None
         """What `snapshot` was restored from, until etcd itself has been listed."""
@@ -158,15 +159,18 @@ class Reflector:
     async def look_again(self) -> None:
         """Read everything again: what could not be opened may open now. Raises StoreError."""
         cluster, revision, records = await self._listing()
-        if (
-            self.restored is None and self.synced and revision >= self.snapshot.revision
-        ):  # else the watch was faster
-            self._publish(self._state.listed(cluster, revision, records))
+        async with self._reading:
+            known = self.restored is None and self.synced
+            if known and revision >= self.snapshot.revision:  # else the watch was faster
+                self._publish(self._state.listed(cluster, revision, records))
 
     async def _list(self) -> None:
         found = await self._listing()
+        async with self._reading:
+            # Reading ten thousand documents takes seconds, in which others are to be served.
+            listed = await asyncio.to_thread(self._state.listed, *found)
         self.restored = None
-        self._publish(self._state.listed(*found))
+        self._publish(listed)
 
     async def _listing(self) -> tuple[int, int, list[Record]]:
         """The cluster, a revision, and everything that it has at that revision."""

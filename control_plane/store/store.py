@@ -24,9 +24,11 @@ from control_plane.store._client import EtcdClient, Outcome
 from control_plane.store._deadline import Deadline
 from control_plane.store._layout import PREFIX, Layout
 from control_plane.store._lkg import Kept, LastKnownGood
+from control_plane.store._maintenance import Maintenance
 from control_plane.store._nodes import NodeKeys
 from control_plane.store._records import Record
 from control_plane.store._sealed import Batch, Listing
+from control_plane.store._upkeep import Policy
 from control_plane.store.codec import Codec, Rewrap, SealerLike
 from control_plane.store.errors import Conflict, OutcomeUnknown, StoreUnavailable, TooLarge
 from control_plane.store.model import AuditEntry, AuditPage, Changes, Guard, Snapshot
@@ -77,6 +79,7 @@ class Store:
         *,
         limits: Limits | None = None,
         access: EtcdAccess | None = None,
+        policy: Policy | None = None,
         silence: float = 5.0,
         page_size: int = 500,
         last_known_good: LastKnownGood | None = None,
@@ -88,6 +91,12 @@ class Store:
         self.codec = Codec(sealer)
         self.layout = self._layout = Layout(prefix)
         self._limits = limits or Limits()
+        self.maintenance = Maintenance(
+            self._client,
+            self._layout.maintenance,
+            policy,
+            limits=(self._limits.max_operations, self._limits.max_bytes),
+        )
         self._turn = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._kept, self._patience = last_known_good, patience

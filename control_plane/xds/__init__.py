@@ -9,6 +9,7 @@ from control_plane.xds.hub import Hub
 from control_plane.xds.ledger import Ledger, NodeRevision, NodeStatus, RevisionStatus
 from control_plane.xds.report import Report, TypeStatus
 from control_plane.xds.server import SERVER_OPTIONS
+from control_plane.xds.subscription import Response
 from control_plane.xds.switch import Refusal
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "NodeStatus",
     "Refusal",
     "Report",
+    "Response",
     "RevisionStatus",
     "TypeStatus",
     "XdsError",

@@ -30,6 +30,7 @@ class Hub:
     `linger` is how long, in seconds, a resource is served that nobody names any more; `patience`
     how long a client that does not answer holds up everybody else. Before the first target nothing
     is answered, so a control plane that has just started takes nothing away from anybody.
+    `on_sent` is told of every response.
     `examined`: somebody takes every `refusal`, sets another target if there is any, and calls
     `judged`.
 
@@ -44,6 +45,7 @@ class Hub:
         patience: float = 5.0,
         replica: str = "",
         examined: bool = False,
+        on_sent: Callable[[Response], None] = lambda response: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._core = Core(
@@ -53,6 +55,7 @@ class Hub:
         """Called when there may be something new to report."""
         self._examined = examined
         self._refusals: asyncio.Queue[Refusal] = asyncio.Queue()
+        self._on_sent = on_sent
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: set[asyncio.Future[None]] = set()
@@ -153,7 +156,10 @@ class Hub:
         self._after()
 
     def next(self, number: int) -> Response | None:
-        return self._core.next(number)
+        response = self._core.next(number)
+        if response is not None:
+            self._on_sent(response)
+        return response
 
     def _after(self) -> None:
         """Something happened: those who wait look again, and the timer is set anew."""

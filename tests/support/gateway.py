@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +80,12 @@ class Gateway:
             content=body.encode(),
             headers={"content-type": "application/yaml"},
         )
+
+    def apply_json(self, documents: Sequence[Mapping[str, Any]], wait: str) -> None:
+        """The same, for many documents: JSON is read sooner."""
+        query = {"wait": wait}
+        response = self.api.post("/api/v1/apply", params=query, json=documents, timeout=180)
+        assert response.status_code == 200, response.text
 
     def run(self, proxy: str, variables: Mapping[str, Any], **fields: Any) -> httpx.Response:
         """The simplified call."""

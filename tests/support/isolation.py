@@ -102,7 +102,7 @@ class Offline:
 
 
 def _has_bad(unit: Unit) -> bool:
-    route = unit.route[1].by_path.SerializeToString() if unit.route is not None else b""
+    route = unit.route[1].by_path if unit.route is not None else b""
     clusters = (xds for xds in unit.resources if xds.type_url == CLUSTER)
     return MARKS[ROUTE] in route or any(map(is_bad, clusters))
 

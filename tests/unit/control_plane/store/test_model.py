@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from control_plane.resources import Key, Resource
 from control_plane.store import Changes, Guard, Snapshot, Stored
-from tests.support.documents import KEY_A, KEY_B, credential
+from tests.support.documents import KEY_A, KEY_B, credential, upstream
 
 A, B = (Stored(credential(name), 1, 1) for name in "ab")
 
@@ -63,3 +64,25 @@ def test_empty_changes_are_false() -> None:
 def test_nothing_secret_is_in_a_repr() -> None:
     everything = repr((Snapshot().with_changes(1, [A]), A, Changes({KEY_A: A.resource})))
     assert "s3cret" not in everything
+
+
+def test_what_is_known_of_all_resources_is_carried_on() -> None:
+    """The same as when it is found anew, after edits, deletes and other references."""
+    snapshot = Snapshot().with_changes(1, map(stored, (credential("a"), upstream("u", "a"))))
+    assert snapshot.users == {KEY_A: {upstream("u").key}}
+    steps: tuple[tuple[list[Resource], list[Key]], ...] = (
+        ([credential("b"), upstream("v", "a")], []),
+        ([upstream("u", "b")], []),
+        ([], [upstream("v").key]),
+        ([upstream("u")], [KEY_A]),
+    )
+    for puts, deletes in steps:
+        snapshot = snapshot.with_changes(snapshot.revision + 1, map(stored, puts), deletes)
+        fresh = Snapshot(snapshot.revision, snapshot.stored)
+        assert dict(snapshot.resources) == dict(fresh.resources)
+        named = {key: users for key, users in snapshot.users.items() if users}
+        assert named == dict(fresh.users)
+
+
+def stored(resource: Resource) -> Stored:
+    return Stored(resource, 1, 1)

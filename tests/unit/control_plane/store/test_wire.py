@@ -71,7 +71,12 @@ def test_a_value_is_not_in_a_repr() -> None:
         ("INVALID_ARGUMENT", "etcdserver: too many operations in txn request", TooLarge, "fewer"),
         ("RESOURCE_EXHAUSTED", "grpc: received message larger than max", TooLarge, "fewer"),
         ("INVALID_ARGUMENT", "etcdserver: duplicate key given", _wire.Refused, "duplicate"),
-        ("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded", _wire.Refused, "full"),
+        (
+            "RESOURCE_EXHAUSTED",
+            "etcdserver: mvcc: database space exceeded",
+            _wire.StoreFull,
+            "full",
+        ),
         ("PERMISSION_DENIED", "etcdserver: permission denied", _wire.Refused, "rights"),
         ("UNAUTHENTICATED", "etcdserver: invalid auth token", _wire.Refused, "rights"),
         ("DEADLINE_EXCEEDED", "", StoreUnavailable, "in time"),
