@@ -26,6 +26,7 @@ import grpc.aio
 import uvicorn
 from fastapi import FastAPI
 
+from control_plane import _memory
 from control_plane._expiry import Reminder
 from control_plane._local import seen_from_here
 from control_plane._loop import CompileLoop
@@ -147,6 +148,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             ("the nodes' reports", nodes.run()),
             ("the compile loop", compilation.run(store.reflector.subscribe())),
             ("the isolation of what nodes refuse", warden.run()),
+            ("the care for memory", _memory.settle(compilation)),
             ("the keys of this replica", rotation.run()),
             ("the reminder of credentials", Reminder().run(lambda: store.snapshot.resources)),
             ("the maintenance of etcd", store.maintenance.run()),
