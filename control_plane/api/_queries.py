@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import Depends, Path, Query, Request
+from starlette.routing import compile_path
 
 from control_plane.api import _preconditions
 from control_plane.api._preconditions import Precondition
@@ -62,16 +63,29 @@ def _write_options(
 
 
 def _kind(
+    request: Request,
     kinds: Annotated[
         str, Path(description="Plural of a kind.", json_schema_extra={"enum": [*sorted(KINDS)]})
     ],
 ) -> type[Resource]:
     kind = KINDS.get(kinds)
-    if kinds == "apply":  # a word in the place of a kind
-        raise MethodNotAllowed("apply takes POST alone", headers={"allow": "POST"})
     if kind is None:
+        methods = _methods(request)
+        if methods:  # a word in the place of a kind, such as `apply`
+            allowed = ", ".join(sorted(methods))
+            raise MethodNotAllowed(f"the path takes {allowed} alone", headers={"allow": allowed})
         raise UnknownKind
     return kind
+
+
+def _methods(request: Request) -> set[str]:
+    """The methods that the request's path takes as a path of its own, and not as a kind's."""
+    return {
+        method.upper()
+        for path, methods in request.app.openapi()["paths"].items()
+        if "{kinds}" not in path and compile_path(path)[0].match(request.url.path)
+        for method in methods
+    }
 
 
 def _precondition(request: Request) -> Precondition:

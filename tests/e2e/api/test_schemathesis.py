@@ -23,7 +23,8 @@ CHECKS = (
 )
 SECONDS = 90
 TOUR = """
-{apiVersion: naru/v1, kind: Credential, metadata: {name: key}, spec: {type: bearer, secret: one}}
+{apiVersion: naru/v1, kind: Credential, metadata: {name: key},
+ spec: {type: bearer, secret: one, allowedHosts: ["127.0.0.1"]}}
 ---
 {apiVersion: naru/v1, kind: Upstream, metadata: {name: up},
  spec: {dialect: openai, url: "http://127.0.0.1:9000/v1", credential: key}}

@@ -287,6 +287,21 @@ class TestStrangeNames:
         refused = await api.call("POST", "/upstreams/a")
         assert (refused.status_code, error(refused)["code"]) == (405, "method_not_allowed")
 
+    @pytest.mark.parametrize(
+        ("method", "path", "allowed"),
+        [
+            ("GET", "/apply", "POST"),
+            ("PUT", "/keys/rotate", "POST"),
+            ("DELETE", "/revisions/1", "GET"),
+            ("PUT", "/tokens/abc", "DELETE"),
+        ],
+    )
+    async def test_a_word_in_the_place_of_a_kind(
+        self, api: Api, method: str, path: str, allowed: str
+    ) -> None:
+        refused = await api.call(method, path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
+
 
 class TestDryRun:
     async def test_shows_what_would_change_and_writes_nothing(self, api: Api) -> None:
