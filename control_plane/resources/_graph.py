@@ -61,12 +61,19 @@ def _may_go(
     found = resources.get(Key("credentials", credential))
     if not isinstance(found, Credential) or not _open(user, found):
         return
-    if not found.spec.may_go_to(upstream.spec.address):
+    address = upstream.spec.address
+    if not found.spec.names(address):
         yield Problem(
             str(user.key),
-            f"would send {found.key} to {upstream.spec.address.authority}, which its allowedHosts "
-            "do not name",
+            f"would send {found.key} to {address.authority}, which its allowedHosts do not name",
             "Add the host to the credential's allowedHosts, or use another credential",
+        )
+    elif not found.spec.may_go_to(address):
+        yield Problem(
+            str(user.key),
+            f"would send {found.key} to {address.authority} in the clear (http), which its "
+            "allowedHosts do not say",
+            f'Use https, or write "{address.place}" in the credential\'s allowedHosts',
         )
 
 

@@ -41,6 +41,11 @@ class Address(NamedTuple):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
+    @property
+    def place(self) -> str:
+        """`host:port`, as `allowedHosts` has it."""
+        return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
+
 
 def parse_url(url: str) -> Address:
     """Take an http(s) URL apart; raises ValueError with the reason."""

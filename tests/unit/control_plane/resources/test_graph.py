@@ -57,6 +57,19 @@ def test_the_same_holds_for_the_upstreams_own_credential() -> None:
     assert problem.field == "upstreams/openai"
 
 
+def test_a_secret_in_the_clear_needs_the_port_that_the_error_says() -> None:
+    for url, place in (
+        ("http://API.openai.com./v1", "api.openai.com:80"),
+        ("http://api.openai.com:8080/v1", "api.openai.com:8080"),
+    ):
+        plain = make("Upstream", "openai", {"dialect": "openai", "url": url, "credential": "key"})
+        (problem,) = check_graph(graph(KEY, plain))
+        assert "in the clear" in problem.message
+        assert f'"{place}"' in problem.mend
+        spec = {"type": "bearer", "secret": "s", "allowedHosts": [place]}
+        assert check_graph(graph(make("Credential", "key", spec), plain)) == ()
+
+
 def test_a_host_may_be_narrowed_to_a_port() -> None:
     narrow = make(
         "Credential",
