@@ -152,6 +152,11 @@ class UpstreamSpec(Part):
             raise ValueError("tls is set but the url starts with http://; use https://")
         return self
 
+    @property
+    def vouches(self) -> bool:
+        """Whether it says itself by what its server is known: who writes it can name any other."""
+        return self.tls is not None and (self.tls.ca or self.tls.serverName) is not None
+
     @cached_property
     def address(self) -> Address:
         return parse_url(self.url)

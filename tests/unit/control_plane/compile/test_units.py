@@ -135,6 +135,25 @@ def test_what_breaks_a_rule_has_nothing_in_its_place() -> None:
     assert "allowedHosts" in after.aside[P].reason
 
 
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"url": "http://api.openai.com/v1"}, "in the clear"),
+        ({"url": "https://api.openai.com/v1", "tls": {"serverName": "a.example"}}, "tls.ca"),
+    ],
+)
+def test_a_shared_credential_is_not_sent_where_it_can_be_read(
+    spec: dict[str, Any], why: str
+) -> None:
+    shared = credential() | {"metadata": {"name": "key", "team": "theirs", "sharedWith": ["*"]}}
+    document = upstream(credential="key")
+    document["spec"] |= spec
+    after = compiled(resources(shared, document))
+    assert P not in after.units
+    assert why in after.aside[P].reason
+    assert not after.resources[SECRET]
+
+
 def test_a_warm_compiler_gives_the_same_bytes_as_a_fresh_one() -> None:
     warm = Compiler(GatewaySettings())
     steps: list[tuple[dict[Key, Resource], dict[Key, Hold]]] = [
