@@ -128,6 +128,24 @@ def test_a_last_good_version_is_not_served_with_what_is_not_shared_any_more() ->
     assert P not in after.units
 
 
+@pytest.mark.parametrize(("team", "serving"), [("theirs", False), ("default", True)])
+@pytest.mark.parametrize("kind", ["upstream", "template"])
+def test_a_last_good_version_is_not_served_with_what_another_team_has_deleted(
+    kind: str, team: str, serving: bool
+) -> None:
+    owner: dict[str, Any] = {"team": team, "sharedWith": ["*"]}
+    if kind == "upstream":
+        theirs, user = upstream("gone", **owner), proxy(to="gone")
+    else:
+        theirs, user = template("gone"), proxy(template="gone")
+        theirs["metadata"] |= owner
+    good = compiled(resources(theirs, user))
+    holds = {P: Hold("refused", "gateway", dict(good.units[P].read))}
+    after = compiled(resources(proxy()), holds)
+    assert after.aside[P].serving == serving
+    assert (P in after.units) == serving
+
+
 def test_what_breaks_a_rule_has_nothing_in_its_place() -> None:
     """It can only have got there past the API."""
     after = compiled(resources(moved("http://other.example/v1")), held(P, stands=False))
