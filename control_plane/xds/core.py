@@ -79,7 +79,7 @@ class Core:
             stream.keeps = self._linger > 0
             self.ledger.join(self._joined, stream)
             self._news.add(stream.node.id)
-            if self._workers.join(stream.node):
+            if self._workers.join(self._joined, stream.node):
                 self._switch.serve_beside(self._workers.resources)
         return self._joined
 
@@ -93,7 +93,7 @@ class Core:
         self._silence.forget(number)
         self._inheriting.pop(number, None)
         self._news.add(stream.node.id)
-        if not self.ledger.streams(stream.node.id) and self._workers.leave(stream.node):
+        if self._workers.leave(number, stream.node):
             self._switch.serve_beside(self._workers.resources)
         self.tick(now)
 

@@ -5,11 +5,15 @@ An Envoy says in its node metadata which workers it has, each with its node id a
 named `ext_proc@<node id>`. A worker that has fallen silent is UNHEALTHY until it has answered; one
 that is merely not connected is what it was when it left. Pure.
 
+Of several streams that name one node, the oldest that lives says which workers there are: whoever
+comes later, be it by mistake or with intent, cannot lead a living Envoy away from its own.
+
 Source: `envoy/config/endpoint/v3/endpoint.proto`.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 
 from envoy.config.core.v3.health_check_pb2 import HEALTHY, UNHEALTHY
@@ -17,6 +21,8 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from control_plane.compile.model import ENDPOINT, XdsResource
 from control_plane.xds.stream import Node, Worker
+
+log = logging.getLogger(__name__)
 
 MAX_REMEMBERED = 1024
 
@@ -26,20 +32,27 @@ class Workers:
 
     def __init__(self) -> None:
         self.resources: Mapping[str, XdsResource] = {}
-        self._envoys: dict[str, tuple[Worker, ...]] = {}
+        self._streams: dict[str, dict[int, tuple[Worker, ...]]] = {}  # by node; the oldest first
         self._silent: dict[str, None] = {}  # in the order in which they fell silent
 
-    def join(self, node: Node) -> bool:
-        """An Envoy joined; whether `resources` changed."""
-        if node.workers is None or self._envoys.get(node.id) == node.workers:
+    def join(self, number: int, node: Node) -> bool:
+        """A stream of an Envoy began; whether `resources` changed."""
+        if node.workers is None:
             return False
-        self._envoys[node.id] = node.workers
+        streams = self._streams.setdefault(node.id, {})
+        streams[number] = node.workers
+        if node.workers != _oldest(streams):
+            text = "node %s names other workers than an older stream of it, whose workers stay"
+            log.warning(text, node.id)
         return self._renew((node.id,))
 
-    def leave(self, node: Node) -> bool:
-        """The last stream of an Envoy has ended; whether `resources` changed."""
-        if self._envoys.pop(node.id, None) is None:
+    def leave(self, number: int, node: Node) -> bool:
+        """A stream has ended; whether `resources` changed."""
+        streams = self._streams.get(node.id, {})
+        if streams.pop(number, None) is None:
             return False
+        if not streams:
+            del self._streams[node.id]
         return self._renew((node.id,))
 
     def hear(self, worker: str, silent: bool) -> bool:
@@ -54,16 +67,16 @@ class Workers:
             del self._silent[worker]
         return self._renew(
             name
-            for name, workers in self._envoys.items()
-            if any(found.id == worker for found in workers)
+            for name, streams in self._streams.items()
+            if any(found.id == worker for found in _oldest(streams))
         )
 
     def _renew(self, names: Iterable[str]) -> bool:
         resources = dict(self.resources)
         for name in names:
             resource = f"ext_proc@{name}"
-            if name in self._envoys:
-                resources[resource] = self._resource(resource, self._envoys[name])
+            if name in self._streams:
+                resources[resource] = self._resource(resource, _oldest(self._streams[name]))
             else:
                 resources.pop(resource, None)
         changed = resources != self.resources
@@ -79,3 +92,7 @@ class Workers:
             endpoint.endpoint.address.pipe.path = worker.path
             endpoint.health_status = UNHEALTHY if worker.id in self._silent else HEALTHY
         return XdsResource.of(ENDPOINT, name, message)
+
+
+def _oldest(streams: Mapping[int, tuple[Worker, ...]]) -> tuple[Worker, ...]:
+    return next(iter(streams.values()))
