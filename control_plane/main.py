@@ -225,8 +225,15 @@ def _keyring(settings: Settings) -> Keyring:
 
 
 def _named_in_files(directory: Path, ids: Collection[str]) -> list[str]:
-    """The keys that the snapshots in a directory are sealed with: each begins by naming its own."""
-    heads = [head for path in directory.glob("*.lkg") if (head := _head(path))]
+    """The keys that the snapshots in a directory are sealed with: each begins by naming its own.
+
+    Raises:
+        OSError: they cannot be read, which says nothing of their keys.
+    """
+    paths: list[Path] = []
+    with contextlib.suppress(FileNotFoundError):  # nothing has been kept yet
+        paths = [path for path in directory.iterdir() if path.suffix == ".lkg"]
+    heads = [_head(path) for path in paths]
     return [kek for kek in ids if any(kek.encode() in head for head in heads)]
 
 
@@ -234,7 +241,7 @@ def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(4096)
-    except OSError:
+    except FileNotFoundError:  # deleted since it was listed
         return b""
 
 

@@ -32,7 +32,7 @@ from etcd3aio._protobuf import (
 from control_plane.store import _wire
 from control_plane.store._client import EtcdClient
 from control_plane.store._layout import Layout
-from control_plane.store.errors import StoreError
+from control_plane.store.errors import StoreError, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,10 @@ class Replica:
 
 
 class Presence:
-    """This replica's key, and the others'. `describe` is asked again and again."""
+    """This replica's key, and the others'.
+
+    `describe` is asked again and again; while it fails with an OSError, its last answer holds.
+    """
 
     def __init__(self, client: EtcdClient, layout: Layout, describe: Callable[[], Replica]) -> None:
         self.id = f"{socket.gethostname()[:40]}-{secrets.token_hex(3)}"
@@ -65,6 +68,8 @@ class Presence:
         self._describe = describe
         self._lease = 0
         self._said: Replica | None = None
+        self._own: Replica | None = None
+        self._trouble = ""
         self._turn = asyncio.Lock()
 
     async def run(self) -> None:
@@ -82,7 +87,7 @@ class Presence:
     async def announce(self) -> None:
         """Say now what this replica has; raises StoreError."""
         async with self._turn:
-            replica = self._describe()
+            replica = self._mine()
             try:
                 if self._lease and not await self._kept():
                     self._lease = 0
@@ -101,7 +106,21 @@ class Presence:
             record.key.removeprefix(start).decode("utf-8", "replace"): _replica(record.value)
             for record in page.records
         }
-        return found | {self.id: self._describe()}
+        return found | {self.id: self._mine()}
+
+    def _mine(self) -> Replica:
+        """This one. To say nothing is better than to say that it uses no key."""
+        try:
+            self._own, self._trouble = self._describe(), ""
+        except OSError as error:
+            trouble = error.strerror or type(error).__qualname__
+            if trouble != self._trouble:
+                log.error("which keys this replica's files are sealed with: %s", trouble)
+            self._trouble = trouble
+            if self._own is None:
+                text = f"this replica's files cannot be read: {trouble}"
+                raise StoreUnavailable(text) from error
+        return self._own
 
     async def _say(self, replica: Replica) -> None:
         if not self._lease:
