@@ -23,8 +23,6 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
-import uvicorn
-from fastapi import FastAPI
 
 from control_plane import _memory
 from control_plane._expiry import Reminder
@@ -32,6 +30,7 @@ from control_plane._local import seen_from_here
 from control_plane._loop import CompileLoop
 from control_plane._nodes import Nodes
 from control_plane._tls import TlsError, TlsFiles, server_credentials
+from control_plane._web import Web, web_config
 from control_plane.api import (
     AdminToken,
     Metrics,
@@ -61,7 +60,6 @@ log = logging.getLogger("naru.control_plane")
 
 _OPTIONS: Final = (*SERVER_OPTIONS, ("grpc.so_reuseport", 0))  # a taken port must be an error
 _LAST_WORDS: Final = 0.2  # seconds for ADS streams, which never end by themselves
-_KEEP_ALIVE: Final = 75  # seconds; a balancer in front (60 s) then closes first
 
 
 class StartError(Exception):
@@ -170,38 +168,11 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 upkeep=store.maintenance,
             )
         )
-        web = _Web(_web_config(app, settings))
+        web = Web(web_config(app, settings.drain))
         serving = _watched(web.serve(sockets=[listening]), failed, "the API")
         stack.push_async_callback(web.stop, serving)
         stack.callback(failed.cancel)
         yield Running(api, xds, failed)
-
-
-class _Web(uvicorn.Server):
-    """uvicorn, but signals are this process's business."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def stop(self, serving: asyncio.Task[None]) -> None:
-        self.should_exit = True
-        await asyncio.wait({serving})
-
-
-def _web_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        log_config=None,
-        log_level=logging.WARNING,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=max(1, round(settings.drain)),
-    )
 
 
 @contextlib.contextmanager
