@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_plane.access import Caller, is_api_token
 from control_plane.api._answers import error_answer
-from control_plane.api.errors import ApiError, BodyTooLarge, Unauthorized
+from control_plane.api.errors import ApiError, BodyTooLarge, RequestTimeout, Unauthorized
 from control_plane.api.state import State
 from control_plane.store import StoreError, StoreUnavailable
 
@@ -29,9 +29,19 @@ OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/docs", "/ope
 """What needs no token: nothing there tells of a resource."""
 APPLY_PATH: Final = "/api/v1/apply"
 
+PAUSE_SECONDS: Final = 30.0
+"""For the next part of a body, and what every body gets at least."""
+SLOWEST: Final = 32 * 1024
+"""Bytes per second of the slowest line that still has its body taken, whatever its size."""
+
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _LINGER_SECONDS: Final = 5.0
 _LINGER_BYTES: Final = 256 * 1024 * 1024
+
+
+def body_seconds(limit: int) -> float:
+    """How long the whole body of a request may take to come that may be `limit` bytes long."""
+    return PAUSE_SECONDS + limit / SLOWEST
 
 
 class Edge:
@@ -99,6 +109,7 @@ class _Exchange:
         self._limit = limit
         self._size = 0
         self._complete = False
+        self._until: float | None = None
         self._announced = _announced(headers)
         self._expects = any(name == b"expect" for name, _ in headers)
         scope.setdefault("state", {})["request_id"] = self.request_id
@@ -108,10 +119,13 @@ class _Exchange:
         self._scope["state"]["caller"] = caller
 
     async def receive(self) -> Message:
-        """The next part of the body; raises BodyTooLarge as soon as it is known to be."""
+        """The next part of the body; raises BodyTooLarge as soon as it is known to be.
+
+        Raises RequestTimeout if it does not come in time.
+        """
         if self._announced > self._limit:
             raise self._too_large()
-        message = await self._next()
+        message = await (self._next() if self._complete else self._next_in_time())
         if self._size > self._limit:
             raise self._too_large()
         return message
@@ -140,6 +154,18 @@ class _Exchange:
         self._size += len(message.get("body", b""))
         self._complete = message["type"] != "http.request" or not message.get("more_body", False)
         return message
+
+    async def _next_in_time(self) -> Message:
+        now = asyncio.get_running_loop().time()
+        if self._until is None:
+            self._until = now + body_seconds(self._limit)
+        try:
+            async with asyncio.timeout_at(min(self._until, now + PAUSE_SECONDS)):
+                return await self._next()
+        except TimeoutError:
+            self._complete = True  # nobody waits for the rest of it
+            text = "the body came too slowly; nothing was written"
+            raise RequestTimeout(text, headers={"connection": "close"}) from None
 
     async def _linger(self) -> None:
         """Drop the rest of the body: many clients read no answer before all of it is sent."""

@@ -11,6 +11,7 @@
     │   └── BadDocument         400  bad_document           the body is not JSON or YAML as allowed
     ├── UnsupportedMediaType    415  unsupported_media_type
     ├── BodyTooLarge            413  body_too_large         nothing was written
+    ├── RequestTimeout          408  request_timeout        its body came too slowly
     ├── VersionConflict         409  version_conflict       the resource is at another revision
     ├── NotCompiled             422  not_compilable         stored or tried, but cannot be compiled
     └── RejectedByNode          422  rejected_by_node       stored, but a node refuses it
@@ -122,6 +123,13 @@ class BodyTooLarge(ApiError):
 
     code = "body_too_large"
     status = 413
+
+
+class RequestTimeout(ApiError):
+    """The body did not come, or came too slowly; nothing was written."""
+
+    code = "request_timeout"
+    status = 408
 
 
 class VersionConflict(ApiError):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 
-from control_plane.api._edge import OPEN_PATHS
+from control_plane.api import _edge
+from control_plane.api._edge import OPEN_PATHS, body_seconds
 from control_plane.settings import ApiLimits
 from tests.support.api import TOKEN, Api, running_api, upstream
 
@@ -100,6 +103,28 @@ class TestBodies:
         response = await small.http.put("/api/v1/upstreams/a", content=body(), headers=headers)
         assert (response.status_code, sent) == (413, 100)
 
+    async def test_one_that_pauses_for_too_long_is_given_up(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(_edge, "PAUSE_SECONDS", 0)
+        response = await asyncio.wait_for(_put(api, _stuck()), 10)
+        assert (response.status_code, response.headers["connection"]) == (408, "close")
+        assert response.json()["error"]["code"] == "request_timeout"
+        assert not api.store.snapshot.stored
+
+    async def test_one_that_trickles_is_given_up(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(_edge, "body_seconds", lambda limit: 0)
+        response = await asyncio.wait_for(_put(api, _trickle()), 10)
+        assert response.status_code == 408
+
+    def test_the_largest_apply_may_come_over_a_slow_line(self) -> None:
+        half_a_megabit = 62_500
+        limits = ApiLimits()
+        assert body_seconds(limits.max_apply_bytes) > limits.max_apply_bytes / half_a_megabit
+        assert body_seconds(limits.max_document_bytes) < 90, "what nobody needs, nobody gets"
+
 
 class TestOurFaults:
     async def test_tell_nothing(self, api: Api, caplog: pytest.LogCaptureFixture) -> None:
@@ -146,3 +171,20 @@ async def test_answers_are_not_to_be_stored(api: Api) -> None:
 async def _chunks(body: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(body), 100):
         yield body[start : start + 100]
+
+
+async def _put(api: Api, body: AsyncIterator[bytes]) -> httpx.Response:
+    headers = {"content-type": "application/json"}
+    return await api.http.put("/api/v1/upstreams/openai", content=body, headers=headers)
+
+
+async def _stuck() -> AsyncIterator[bytes]:
+    yield b"{"
+    await asyncio.Event().wait()
+
+
+async def _trickle() -> AsyncIterator[bytes]:
+    """A byte at every turn of the event loop, so no single one is late."""
+    while True:
+        yield b" "
+        await asyncio.sleep(0)
