@@ -4,6 +4,7 @@ XdsError
 └── BadRequest      the peer's fault: its stream ends with this gRPC status and text
     ├── NotAMessage     the bytes are no (Delta)DiscoveryRequest
     ├── NoNode          the first request of a stream carries no node id
+    ├── BadNodeId       the node's id is not printable ASCII
     ├── NoType          a request carries no type URL
     ├── NotSupported    a part of the protocol that is not spoken here
     └── TooMuch         more types or names than one stream may ask for, or too long ones
@@ -34,6 +35,11 @@ class NotAMessage(BadRequest):
 class NoNode(BadRequest):
     def __init__(self) -> None:
         super().__init__("the first request of a stream must carry node.id")
+
+
+class BadNodeId(BadRequest):
+    def __init__(self) -> None:
+        super().__init__("node.id must be printable ASCII")
 
 
 class NoType(BadRequest):

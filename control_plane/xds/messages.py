@@ -18,14 +18,16 @@ from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
 from control_plane.xds.delta import DeltaRequest
-from control_plane.xds.errors import NoNode, NotAMessage, NotSupported, NoType, TooMuch
+from control_plane.xds.errors import BadNodeId, NoNode, NotAMessage, NotSupported, NoType, TooMuch
 from control_plane.xds.sotw import SotwRequest
 from control_plane.xds.stream import Node, Variant, Worker
 from control_plane.xds.subscription import MAX_NAMES, Response
 
 _IDENTIFIER = "naru"
 MAX_TEXT = 4096
-"""Characters in a name, a type or a node's id: all of them are kept as long as the stream lives."""
+"""Characters in a name, a type or a worker's id: all are kept as long as the stream lives."""
+MAX_NODE_ID = 253
+"""As long as a host's name may be (RFC 1035, section 2.3.4). People read it, and etcd's keys."""
 _MAX_SHOWN = 256  # of the node's cluster and user agent, which are there for people only
 MAX_WORKERS = 256
 
@@ -119,14 +121,21 @@ def _node(message: DiscoveryRequest | DeltaDiscoveryRequest) -> Node | None:
     node = message.node
     if not node.id:
         return None
-    if len(node.id) > MAX_TEXT:
-        raise TooMuch("characters in node.id", MAX_TEXT)
+    if len(node.id) > MAX_NODE_ID:
+        raise TooMuch("characters in node.id", MAX_NODE_ID)
+    if not (node.id.isascii() and node.id.isprintable()):
+        raise BadNodeId
     version = node.user_agent_version
     if node.HasField("user_agent_build_version"):
         number = node.user_agent_build_version.version
         version = f"{number.major_number}.{number.minor_number}.{number.patch}"
     agent = "/".join(filter(None, (node.user_agent_name, version)))
-    return Node(node.id, node.cluster[:_MAX_SHOWN], agent[:_MAX_SHOWN], _workers(node.metadata))
+    return Node(node.id, _shown(node.cluster), _shown(agent), _workers(node.metadata))
+
+
+def _shown(text: str) -> str:
+    """Without what would steer a terminal."""
+    return "".join(each if each.isprintable() else "?" for each in text[:_MAX_SHOWN])
 
 
 def _workers(metadata: Struct) -> tuple[Worker, ...] | None:

@@ -7,8 +7,8 @@ from envoy.service.discovery.v3 import discovery_pb2 as pb
 
 from control_plane.compile.model import CLUSTER
 from control_plane.xds.delta import DeltaRequest
-from control_plane.xds.errors import BadRequest, NoNode, NotAMessage, NoType
-from control_plane.xds.messages import read, require_node, write
+from control_plane.xds.errors import BadNodeId, BadRequest, NoNode, NotAMessage, NoType, TooMuch
+from control_plane.xds.messages import MAX_NODE_ID, read, require_node, write
 from control_plane.xds.sotw import SotwRequest
 from control_plane.xds.stream import Node, Variant
 from control_plane.xds.subscription import Response
@@ -72,3 +72,33 @@ def test_responses() -> None:
     (sent,) = delta.resources
     assert (sent.name, sent.version) == ("a", response.resources[0].version)
     assert (sent.resource.type_url, sent.resource.value) == (CLUSTER, b"body")
+
+
+@pytest.mark.parametrize("variant", ["sotw", "delta"])
+@pytest.mark.parametrize("name", ["\x1b[31m", "a/b\n", "a\0c", "\x7f", "\u202e", "gät"])
+def test_an_id_that_cannot_be_shown_is_refused(variant: Variant, name: str) -> None:
+    with pytest.raises(BadNodeId):
+        read(variant, _named(variant, name))
+
+
+@pytest.mark.parametrize("variant", ["sotw", "delta"])
+def test_an_id_is_no_longer_than_a_hosts_name(variant: Variant) -> None:
+    longest = "n" * MAX_NODE_ID
+    assert require_node(read(variant, _named(variant, longest))).id == longest
+    with pytest.raises(TooMuch, match="253"):
+        read(variant, _named(variant, longest + "n"))
+
+
+def test_what_is_shown_of_a_node_steers_no_terminal() -> None:
+    message = pb.DiscoveryRequest(type_url=CLUSTER)
+    message.node.id, message.node.cluster = "me", "\x1b[31mred"
+    message.node.user_agent_name = "a\nb"
+    node = require_node(read("sotw", message.SerializeToString()))
+    assert (node.cluster, node.user_agent) == ("?[31mred", "a?b")
+
+
+def _named(variant: Variant, name: str) -> bytes:
+    kind = pb.DiscoveryRequest if variant == "sotw" else pb.DeltaDiscoveryRequest
+    message = kind(type_url=CLUSTER)
+    message.node.id = name
+    return bytes(message.SerializeToString())
