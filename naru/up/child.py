@@ -17,7 +17,6 @@ __all__ = ["Child", "ChildSpec"]
 
 _READY_POLL = 0.05
 _PROGRESS_EVERY = 5.0
-_ALIVE_EVERY = 0.25
 _FAREWELL = 2.0
 """Seconds that a replacement waits for the old process: without open streams it ends within."""
 
@@ -178,7 +177,7 @@ class Child:
         """Kill it once it does not answer any more: it would keep what it has for ever."""
         alive, silence = self.spec.alive, Silence()
         while alive is not None:
-            await asyncio.sleep(_ALIVE_EVERY)
+            await asyncio.sleep(self.spec.alive_every)
             silence.asked(time.monotonic(), process.cpu_seconds())
             # Of two that serve one socket either may take the question: then it says nothing.
             if self._crowded or await alive() or self._crowded:

@@ -23,6 +23,9 @@ from naru.up.tls import SUFFIX, TlsDir
 _MIB = 1024 * 1024
 _LONGEST_ANSWER = 300.0
 """Seconds that an answer may stream through a worker: one that was replaced may finish it."""
+_LONGEST_THOUGHT = 30.0
+"""Seconds within which the control plane answers whatever it does, thousands of proxies read and
+compiled among it. It is killed after two questions in a row that it did not answer."""
 _TAKE_SOCKETS = ("native",)
 """Transports that can serve a socket which is open already."""
 _ETCD_OPTIONS = (
@@ -94,6 +97,8 @@ def control_plane(layout: Layout, settings: UpSettings, http: httpx.AsyncClient)
         env=python.environment() | role_environment(layout, settings),
         ready=probes.http_ok(http, f"{layout.at['api'].url}/readyz"),
         ready_timeout=60.0,
+        alive=probes.http_answers(http, f"{layout.at['api'].url}/healthz", _LONGEST_THOUGHT),
+        alive_every=2.0,
     )
 
 

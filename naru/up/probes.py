@@ -16,6 +16,7 @@ from naru.up.tls import TlsDir
 Probe = Callable[[], Awaitable[bool]]
 _PATIENCE = 2.0
 _PING_PATIENCE = 1.5
+_AGAIN = 0.5
 
 
 def new_http(tls: TlsDir | None = None) -> httpx.AsyncClient:
@@ -37,6 +38,24 @@ def http_ok(http: httpx.AsyncClient, url: str) -> Probe:
             return (await http.get(url)).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
+
+    return probe
+
+
+def http_answers(http: httpx.AsyncClient, url: str, patience: float) -> Probe:
+    """True when whoever serves `url` says anything at all within `patience` seconds.
+
+    Whoever refuses or hangs up is alive, too; who is not there yet may come in time.
+    """
+
+    async def probe() -> bool:
+        try:
+            async with asyncio.timeout(patience):
+                while not await _says_anything(http, url, patience):
+                    continue
+        except TimeoutError:
+            return False
+        return True
 
     return probe
 
@@ -114,6 +133,17 @@ def count_active(stats: str) -> int:
         if mine and not name.startswith("http.admin."):
             total += int(value)
     return total
+
+
+async def _says_anything(http: httpx.AsyncClient, url: str, patience: float) -> bool:
+    try:
+        await http.get(url, timeout=patience)
+    except (httpx.TimeoutException, httpx.ConnectError):
+        await asyncio.sleep(_AGAIN)
+        return False
+    except httpx.HTTPError:
+        return True
+    return True
 
 
 async def _ping(path: Path) -> bool:

@@ -45,7 +45,7 @@ class ChildSpec:
         ready_option: if set, the process is given the option with a file descriptor, and says
             itself that it is ready by writing a newline there; `ready` is not asked then.
             https://skarnet.org/software/s6/notifywhenup.html
-        alive: asked now and then while it runs; one that does not answer is killed.
+        alive: asked every `alive_every` seconds while it runs; one that does not answer is killed.
         pass_fds: file descriptors that it inherits.
         beside: whether a second process may serve beside the first, so that a restart has no gap.
         before_start: runs before every start.
@@ -63,6 +63,7 @@ class ChildSpec:
     ready_timeout: float = 30.0
     ready_option: str = ""
     alive: Callable[[], Awaitable[bool]] | None = None
+    alive_every: float = 0.25
     pass_fds: tuple[int, ...] = ()
     beside: bool = False
     most_delay: float = 30.0
