@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,18 +12,21 @@ from control_plane.api import _aside
 from control_plane.api._answers import problem_json
 from control_plane.api._difference import short
 from control_plane.api.state import State
-from control_plane.resources import Problem
+from control_plane.resources import Key, Problem
 from control_plane.resources._moment import show
 from control_plane.store import Snapshot
 from control_plane.xds import NodeStatus, RevisionStatus
 
 
-def revision_status(state: State, status: RevisionStatus) -> dict[str, Any]:
+def revision_status(
+    state: State, status: RevisionStatus, asked: Collection[Key] = ()
+) -> dict[str, Any]:
     """`{"state": …, "nodes": {id: {"state", "detail"}}, "set_aside": […]}`.
 
-    Of a revision of which something is set aside, that is told of the node that refused it.
+    Of a revision of which something is set aside, that is told of the node that refused it; of what
+    is `asked` for, whichever revision set it aside.
     """
-    snapshot, aside = state.snapshot, _aside.since(status.revision, state)
+    snapshot, aside = state.snapshot, _aside.since(status.revision, state, asked)
     nodes = {
         node: {"state": found.state, "detail": redacted(found.detail, snapshot)}
         for node, found in sorted(status.nodes.items())

@@ -64,6 +64,39 @@ async def test_its_writer_hears_the_nodes_words_and_others_do_not(
     assert (await api.put(credential(), "?wait=1s")).status_code == 201
 
 
+async def test_written_once_more_as_it_is_it_is_refused_again(api: Api, setting: Setting) -> None:
+    """Whatever else was written meanwhile, such as the record of what is aside."""
+    setting.aside = {U: GUILTY}
+    assert (await api.put(upstream(), "?wait=1s")).status_code == 422
+    await api.put(credential())
+    for again in (
+        await api.put(upstream(), "?wait=1s"),
+        await api.apply(upstream(), credential(), query="?wait=1s"),
+        await api.call("PATCH", "/upstreams/openai?wait=1s", json={}),
+    ):
+        assert (again.status_code, fields(again)) == (422, {"upstreams/openai"})
+    assert (await api.put(credential(), "?wait=1s")).status_code == 200
+
+
+async def test_written_once_more_under_suspicion_it_is_pending(api: Api, setting: Setting) -> None:
+    setting.aside = {U: SUSPECT}
+    await api.put(upstream())
+    await api.put(credential())
+    await api.compilation.wait_for(2, 5)
+    status = (await api.put(upstream(), "?wait=50ms")).json()["status"]
+    assert (status["state"], len(status["set_aside"])) == ("pending", 1)
+
+
+async def test_of_an_earlier_version_what_is_live_says_nothing(api: Api, setting: Setting) -> None:
+    setting.aside = {U: GUILTY}
+    await api.put(upstream())
+    await api.compilation.wait_for(1, 5)
+    api.compilation.again = asyncio.Event().wait  # type: ignore[method-assign, assignment]
+    api.nodes.answer = Nodes.pending
+    late = await api.put(upstream(labels={"mended": "perhaps"}), "?wait=20ms")
+    assert (late.status_code, late.json()["status"]["set_aside"]) == (202, [])
+
+
 async def test_who_uses_it_later_is_told(api: Api, setting: Setting) -> None:
     below = Aside("upstreams/openai, which it uses, is set aside", False, "gateway-1", below=U)
     setting.aside = {U: GUILTY, P: below}
