@@ -7,7 +7,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
-from control_plane import _expiry, redact
+from control_plane import _expiry
 from control_plane.api import _aside
 from control_plane.api._answers import problem_json
 from control_plane.api._difference import short
@@ -15,7 +15,7 @@ from control_plane.api.state import State
 from control_plane.resources import Key, Problem
 from control_plane.resources._moment import show
 from control_plane.store import Snapshot
-from control_plane.xds import NodeStatus, RevisionStatus
+from control_plane.xds import NodeRevision, NodeStatus, RevisionStatus
 
 
 def revision_status(
@@ -26,9 +26,9 @@ def revision_status(
     Of a revision of which something is set aside, that is told of the node that refused it; of what
     is `asked` for, whichever revision set it aside.
     """
-    snapshot, aside = state.snapshot, _aside.since(status.revision, state, asked)
+    aside = _aside.since(status.revision, state, asked)
     nodes = {
-        node: {"state": found.state, "detail": redacted(found.detail, snapshot)}
+        node: {"state": found.state, "detail": _detail(state, found)}
         for node, found in sorted(status.nodes.items())
     }
     certain = _aside.certain(aside)
@@ -74,7 +74,7 @@ def system_status(state: State) -> dict[str, Any]:
             for found in _expiry.ending(snapshot.resources, now)
         ],
         "resources": dict(sorted(Counter(key.plural for key in snapshot.stored).items())),
-        "nodes": [_node(node, snapshot) for node in state.hub.ledger.nodes()],
+        "nodes": [_node(state, node) for node in state.hub.ledger.nodes()],
     }
 
 
@@ -82,7 +82,7 @@ def _newest(state: State, snapshot: Snapshot) -> dict[str, Any]:
     """Whether what is stored is live: `{"state": …, "refused": {node: its words}}`."""
     status = state.hub.ledger.status(snapshot.revision)
     refused = {
-        node: redacted(found.detail, snapshot)
+        node: redacted(state, found.detail)
         for node, found in sorted(status.nodes.items())
         if found.state == "rejected"
     }
@@ -144,17 +144,22 @@ def degraded(state: State) -> list[str]:
     return facts
 
 
-def redacted(text: str, snapshot: Snapshot) -> str:
+def redacted(state: State, text: str) -> str:
     """A node's words, without any secret that they might quote."""
-    return redact.redacted(text, snapshot.resources.values())
+    return state.redactor.redacted(text, state.reflector.snapshot.resources)
 
 
-def _node(node: NodeStatus, snapshot: Snapshot) -> dict[str, Any]:
+def _detail(state: State, found: NodeRevision) -> str:
+    """Only of a refusal, the words are a node's; all others are our own."""
+    return redacted(state, found.detail) if found.state == "rejected" else found.detail
+
+
+def _node(state: State, node: NodeStatus) -> dict[str, Any]:
     types = {
         short(type_url): {
             "version": found.version,
             "pending": found.pending,
-            "error": redacted(found.error, snapshot),
+            "error": redacted(state, found.error),
         }
         for type_url, found in sorted(node.types.items())
     }

@@ -181,7 +181,7 @@ def _set_aside(aside: Mapping[Key, Aside], revision: int) -> ApiError:
 def _rejected(state: State, status: RevisionStatus, revision: int) -> RejectedByNode:
     mend = "Correct the resource and write it again; the last good configuration stays live"
     problems = [
-        Problem(f"nodes.{node}", _status.redacted(found.detail, state.snapshot), mend)
+        Problem(f"nodes.{node}", _status.redacted(state, found.detail), mend)
         for node, found in sorted(status.nodes.items())
         if found.state == "rejected"
     ]
