@@ -91,7 +91,9 @@ async def attempt(state: State, build: Build, keys: Sequence[tuple[Key, str]]) -
         before = await _compiled(state, snapshot)
         after = await state.compilation.preview(snapshot, _after(snapshot, changes))
     except CompileFailed as error:
-        raise NotCompiled("the result cannot be compiled", error.problems) from error
+        refused = NotCompiled("the result cannot be compiled", error.problems)
+        refused.own = [key for key, _ in keys]
+        raise refused from error
     return Tried(results, await asyncio.to_thread(difference, before, after))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from control_plane.compile import Aside, Compiled, Compiler, GatewaySettings, Hold
 from control_plane.resources import Key, Resource
+from tests.support.access import holder
 from tests.support.api import Api, Nodes, credential, proxy, running_api, upstream
 
 pytestmark = pytest.mark.anyio
@@ -166,3 +167,26 @@ async def test_a_trial_says_what_would_be_aside_and_not_what_is(api: Api, settin
     tried = await api.put(proxy(), "?dry_run=true")
     assert tried.status_code == 422
     assert fields(tried) == {"proxies/menu-copy"}
+
+
+async def test_a_trial_tells_a_caller_of_his_own_and_not_of_others(
+    api: Api, setting: Setting
+) -> None:
+    """What he tries is not stored, so nothing but his request says that it is his."""
+    await api.put(upstream("theirs", team="b"))
+    dev = await holder(api, "developer")
+    await api.compilation.wait_for(2, 5)  # with nothing aside, as it stays while nothing is written
+    why = replace(GUILTY, reason="openai#12ab cannot be compiled", node="", since=0)
+    hidden = replace(why, reason="theirs#12ab cannot be compiled")
+    setting.aside = {U: why, Key("upstreams", "theirs"): hidden}
+    mine = upstream(team="a")
+    for tried in (
+        await dev.put(mine, "?dry_run=true"),
+        await dev.apply(mine, query="?dry_run=true"),
+    ):
+        told = {p["field"]: p["message"] for p in tried.json()["error"]["problems"]}
+        assert tried.status_code == 422
+        assert told == {
+            "upstreams/openai": why.reason,
+            "another team": "a resource of another team is in the way",
+        }
