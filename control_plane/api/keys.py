@@ -5,6 +5,7 @@ Ids only: no answer holds a key. An administrator's business alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -16,7 +17,7 @@ from control_plane.api._answers import Json
 from control_plane.api._queries import message_of, only
 from control_plane.api.errors import NotFound
 from control_plane.api.state import Keys, State
-from control_plane.store import Build, KeyUse
+from control_plane.store import Build, Changes, KeyUse
 
 _SECONDS = 5.0
 """How long one request goes on with a rotation."""
@@ -69,11 +70,22 @@ def router(state: State) -> APIRouter:
         "/prune", responses=_openapi.KEYS, summary="Drop the keys that nothing is sealed with"
     )
     async def prune(request: Request, who: Who) -> Response:
-        only(request)
+        only(request, "message")
         _access.enter(who.caller, "keys")
-        return Json({"dropped": list(await _keys(state).prune())})
+        message = message_of(request)
+        dropped = await _keys(state).prune()
+        await state.store.commit(_access.guarded(state, who, lambda _: _gone(dropped), (), message))
+        return Json({"dropped": list(dropped)})
 
     return routes
+
+
+def _gone(ids: Sequence[str]) -> Changes:
+    """What leaves an entry of dropped keys in the audit trail; etcd itself holds none of them.
+
+    It is written when they are gone: a source that lets no key go leaves no entry.
+    """
+    return Changes(records=dict.fromkeys((f"keys/{kek}" for kek in ids), None))
 
 
 def _keys(state: State) -> Keys:
