@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -114,34 +114,44 @@ def compile_problems(state: State, revision: int) -> tuple[Problem, ...]:
 
 
 def missing_for_readiness(state: State) -> list[str]:
-    """What keeps the control plane from serving; empty when it is ready.
+    """What keeps the control plane from serving, for everybody; empty when it is ready.
 
-    etcd being away does not: configuration goes on being served from what was read.
+    etcd being away does not: configuration goes on being served from what was read. No problem's
+    own words: they can name resources, paths and hosts, and `/api/v1/status` has them.
     """
-    missing = []
     if not state.reflector.synced:
-        missing.append(f"etcd has not been read: {state.reflector.trouble or 'reading'}")
-    elif state.compilation.live is None:
+        return ["etcd has not been read"]
+    if state.compilation.live is None:
         outcome = state.compilation.outcome
-        why = "; ".join(map(str, outcome.problems)) if outcome else "compiling"
-        missing.append(f"nothing has been compiled yet: {why}")
-    return missing
+        why = f"problems: {len(outcome.problems)}" if outcome else "compiling"
+        return [f"nothing has been compiled yet ({why})"]
+    return []
 
 
 def degraded(state: State) -> list[str]:
     """What does not keep it from serving, and should be known; empty when all is well."""
-    facts, reflector = [], state.reflector
+    return [f"{fact}: {why}" if why else fact for fact, why in _degraded(state)]
+
+
+def degraded_for_all(state: State) -> list[str]:
+    """The same for everybody: without etcd's words and paths of this machine."""
+    return [fact for fact, _ in _degraded(state)]
+
+
+def _degraded(state: State) -> Iterator[tuple[str, str]]:
+    """Each fact, and its reason in others' words."""
+    reflector = state.reflector
     if reflector.restored is not None:
         saved = datetime.fromtimestamp(reflector.restored.saved, UTC).isoformat(timespec="seconds")
-        facts.append(
+        fact = (
             f"etcd has not been read since this process began: revision "
             f"{reflector.snapshot.revision} is served as it was saved at {saved}"
         )
+        yield fact, ""
     if reflector.synced and reflector.trouble is not None:
-        facts.append(f"etcd is away, so nothing can be written: {reflector.trouble}")
+        yield "etcd is away, so nothing can be written", reflector.trouble
     if (unsaved := state.store.unsaved) is not None:
-        facts.append(f"the newest revision is not saved for a start without etcd: {unsaved}")
-    return facts
+        yield "the newest revision is not saved for a start without etcd", unsaved
 
 
 def redacted(state: State, text: str) -> str:
