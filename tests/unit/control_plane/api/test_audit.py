@@ -242,6 +242,21 @@ async def test_dropped_keys() -> None:
         assert await entries(api, "?resource=keys/primary") == []
 
 
+async def test_dropped_keys_of_a_token_that_is_revoked_meanwhile() -> None:
+    turning = Turning()
+    async with running_api(keys=turning) as api:
+        admin = await holder(api, "admin", teams=["*"])
+
+        async def revoked() -> tuple[str, ...]:
+            await api.call("DELETE", f"/tokens/{admin.id}")
+            return ("0123456789abcdef",)
+
+        turning.prune = revoked  # type: ignore[method-assign]
+        await admin.call("POST", "/keys/prune")
+        [entry] = await entries(api, "?resource=keys/0123456789abcdef")
+        assert entry["actor"]["id"] == admin.id
+
+
 async def test_writes_that_are_no_requests_leave_no_entry(api: Api) -> None:
     api.store._write(lambda s: Changes(records={"parked/x": b"{}"}))
     assert await entries(api) == []
