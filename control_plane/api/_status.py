@@ -14,7 +14,7 @@ from control_plane.api._difference import short
 from control_plane.api.state import State
 from control_plane.resources import Key, Problem
 from control_plane.resources._moment import show
-from control_plane.store import Snapshot
+from control_plane.store import Snapshot, wrong_key
 from control_plane.xds import NodeRevision, NodeStatus, RevisionStatus
 
 
@@ -121,6 +121,10 @@ def missing_for_readiness(state: State) -> list[str]:
     """
     if not state.reflector.synced:
         return ["etcd has not been read"]
+    if state.compilation.live is None and (
+        why := wrong_key(state.reflector.snapshot, state.reflector.problems)
+    ):
+        return [why]
     if state.compilation.live is None:
         outcome = state.compilation.outcome
         why = f"problems: {len(outcome.problems)}" if outcome else "compiling"
