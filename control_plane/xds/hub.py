@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import grpc.aio
 
@@ -22,6 +23,9 @@ from control_plane.xds.sotw import SotwRequest
 from control_plane.xds.stream import Stream
 from control_plane.xds.subscription import Response
 from control_plane.xds.switch import Refusal
+
+LOOK: Final = 0.01
+"""Seconds from one look of those who wait to the next: a fleet answers hundreds of times in it."""
 
 
 class Hub:
@@ -59,6 +63,8 @@ class Hub:
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: set[asyncio.Future[None]] = set()
+        self._waking: asyncio.TimerHandle | None = None
+        self._looked = 0.0
 
     @property
     def ledger(self) -> Ledger:
@@ -78,7 +84,7 @@ class Hub:
         """The status of a revision once it is applied or rejected, or after `timeout` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        while (status := self.ledger.status(revision)).state == "pending":
+        while self.ledger.state(revision) == "pending":
             news: asyncio.Future[None] = loop.create_future()
             self._waiting.add(news)
             try:
@@ -86,8 +92,8 @@ class Hub:
             finally:
                 self._waiting.discard(news)
             if loop.time() >= deadline:
-                return self.ledger.status(revision)
-        return status
+                break
+        return self.ledger.status(revision)
 
     async def refusal(self) -> Refusal:
         """The next refusal that took a target back; the last good one is served meanwhile.
@@ -162,12 +168,12 @@ class Hub:
         return response
 
     def _after(self) -> None:
-        """Something happened: those who wait look again, and the timer is set anew."""
+        """Something happened: those who wait look again soon, and the timer is set anew."""
         if self._core.has_news:
             self.on_news()
-        for news in self._waiting:
-            if not news.done():
-                news.set_result(None)
+        if self._waiting and self._waking is None:
+            loop = asyncio.get_running_loop()
+            self._waking = loop.call_at(self._looked + LOOK, self._wake)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -175,6 +181,12 @@ class Hub:
         if deadline is not None:
             delay = max(0.0, deadline - self._clock())
             self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+
+    def _wake(self) -> None:
+        self._waking, self._looked = None, asyncio.get_running_loop().time()
+        for news in self._waiting:
+            if not news.done():
+                news.set_result(None)
 
     def _tick(self) -> None:
         self._timer = None
