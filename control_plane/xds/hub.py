@@ -35,8 +35,8 @@ class Hub:
     how long a client that does not answer holds up everybody else. Before the first target nothing
     is answered, so a control plane that has just started takes nothing away from anybody.
     `on_sent` is told of every response.
-    `examined`: somebody takes every `refusal`, sets another target if there is any, and calls
-    `judged`.
+    `examined`: somebody takes every `refusal`, sets another target if there is any, knowing of it,
+    and calls `judged`.
 
     `replica` is this control plane's name among those that share one etcd. Whoever carries reports
     between them sets `on_news`, and uses `take_news`, `report` and `hear`.
@@ -76,9 +76,14 @@ class Hub:
         return self._core.last_good
 
     def set_target(self, compiled: Compiled) -> None:
-        """The newest target wins; it starts as soon as the present move is over."""
-        self._core.set_target(compiled, self._clock())
-        self._after()
+        """The newest target wins; it starts as soon as the present move is over.
+
+        One that was made before a `refusal` was taken has the same fault: it is dropped, and
+        whoever takes the refusal sets another.
+        """
+        if self._refusals.empty():
+            self._core.set_target(compiled, self._clock())
+            self._after()
 
     async def wait(self, revision: int, timeout: float) -> RevisionStatus:
         """The status of a revision once it is applied or rejected, or after `timeout` seconds."""

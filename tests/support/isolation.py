@@ -64,6 +64,11 @@ class Node:
         self.silent = False
         self._wake()
 
+    def speak_at_once(self) -> None:
+        """In this turn of the event loop."""
+        self.silent = False
+        self._pump()
+
     @property
     def routes(self) -> bytes:
         return b"".join(xds.body for xds in self.cache[ROUTE].values())

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from control_plane.compile import LISTENER, PLAN
+from control_plane.compile import LISTENER, PLAN, Compiled
 from control_plane.resources import Key
-from control_plane.store import StoreUnavailable
+from control_plane.store import Snapshot, StoreUnavailable
 from tests.support.api import MemoryStore
 from tests.support.isolation import Node, Offline, World, is_bad, pair, running, until, write
 
@@ -323,3 +323,29 @@ async def test_a_fault_of_the_examination_costs_one_revision_and_not_the_process
         await write(world.store, *pair("d"))
         await world.settle()
         assert b"/p/d" in node.routes
+
+
+async def test_what_was_ready_at_the_moment_of_a_refusal_is_not_offered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next revision, of somebody else, was made without knowing what is bad about this one."""
+    async with running(validator=Offline()) as world:
+        node = Node(world.hub)
+        await write(world.store, *pair("a"))
+        await world.settle()
+        node.silent = True
+        bad = await write(world.store, *pair("b", "bad-route"))
+        await world.loop.wait_for(bad, 10)
+        found = world.isolation.found
+
+        def refused_just_then(compiled: Compiled, good: Compiled | None, now: Snapshot) -> bool:
+            news = found(compiled, good, now)
+            node.speak_at_once()
+            return news
+
+        monkeypatch.setattr(world.isolation, "found", refused_just_then)
+        await write(world.store, *pair("c"))
+        await world.settle()
+        assert b"/p/c" in node.routes
+        assert world.aside == {"proxies/b"}
+        assert sum(node.refused.values()) == 1
