@@ -200,7 +200,7 @@ class Isolation:
         if done:
             self._edition += 1
             for_now = "" if certain else " for the moment"
-            log.warning("set aside%s: %s: %s", for_now, _listed(done), reason)
+            log.warning("set aside%s: %s: %r", for_now, _listed(done), reason)
         return bool(done)
 
     def _acquit(self, case: _Case, guilty: Set[Key], unclear: Set[Key] = frozenset()) -> bool:

@@ -349,3 +349,19 @@ async def test_what_was_ready_at_the_moment_of_a_refusal_is_not_offered(
         assert b"/p/c" in node.routes
         assert world.aside == {"proxies/b"}
         assert sum(node.refused.values()) == 1
+
+
+@pytest.mark.parametrize("type_url", [PLAN, LISTENER])
+async def test_a_nodes_name_and_words_make_no_lines_in_the_log(
+    type_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a plan it is known who is to blame, of a listener nobody is."""
+    async with running(validator=Offline()) as world:
+        node = Node(world.hub, "gate\nway")
+        node.words = "no\nERROR forged \u2028\x1b[31m"
+        node.dislikes = lambda xds: xds.type_url == type_url
+        revision = await write(world.store, *pair("a"))
+        await world.loop.wait_for(revision, 10)
+        await until(lambda: bool(world.aside) or world.state(revision) == "rejected", world.state)
+    assert any(r"gate\nway" in record.getMessage() for record in caplog.records)
+    assert all(record.getMessage().isprintable() for record in caplog.records)
