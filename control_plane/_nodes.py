@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -25,6 +25,8 @@ log = logging.getLogger("naru.nodes")
 
 PAUSE: Final = 0.005
 """Seconds in which what changes is written together."""
+MOST_BYTES: Final = 512 * 1024
+"""In one write: etcd takes 1.5 MiB by default, and a node's words may be long."""
 ABSENCE: Final = 2.0
 """Seconds for which a node that has left is expected back, here or elsewhere."""
 FIRST_DELAY, LONGEST_DELAY = 0.1, 2.0
@@ -182,12 +184,11 @@ class Nodes:
         self._hub.hear({name: report}, complete=self._complete, old=self._old)
 
     async def _write(self, reports: Mapping[str, Report]) -> None:
-        if not reports:
-            return
         values = {name: encode(self._redacted(report)) for name, report in reports.items()}
-        if not await self._keys.put(values):
-            self._lost()
-        self._written.update(reports)
+        for part in _parts(values):
+            if not await self._keys.put(part):
+                self._lost()
+            self._written.update((name, reports[name]) for name in part)
 
     async def _delete(self, gone: Collection[str]) -> None:
         await self._keys.delete([name for name in gone if not self._hub.newest_stream(name)])
@@ -199,3 +200,17 @@ class Nodes:
             for url, found in report.types.items()
         }
         return replace(report, words=words, types=types)
+
+
+def _parts(values: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
+    """None of more than `MOST_BYTES`, but for a value that is larger alone."""
+    part: dict[str, bytes] = {}
+    size = 0
+    for name, value in values.items():
+        if part and size + len(value) > MOST_BYTES:
+            yield part
+            part, size = {}, 0
+        part[name] = value
+        size += len(value)
+    if part:
+        yield part
