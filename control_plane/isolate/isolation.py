@@ -16,6 +16,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from control_plane.compile import Compiled, Hold, Unit
 from control_plane.isolate import suspects
@@ -64,7 +65,8 @@ class Isolation:
         self._records = Records(codec, commit)
         self._validator = validator
         self._local: dict[Key, Park] = {}  # known here, and perhaps not yet in etcd
-        self._cases: dict[int, _Case] = {}  # by the refusal's identity
+        # Weak: a refusal whose pursuit fails is never examined.
+        self._cases: WeakKeyDictionary[Refusal, _Case] = WeakKeyDictionary()
         self._edition = 0
 
     @property
@@ -94,17 +96,17 @@ class Isolation:
             before = {key: parks.get(key) for key in units}
             news |= self._set_aside(units, refusal, snapshot, certain=False)
         reads = {key: self._local[key].read for key in before if key in self._local}
-        self._cases[id(refusal)] = _Case(units, before, reads)
+        self._cases[refusal] = _Case(units, before, reads)
         return news
 
     async def examine(self, refusal: Refusal, current: Callable[[], Snapshot]) -> bool:
         """Finds out who of the suspects it is, and lets the others go; whether that changes
         anything. `current` gives the newest snapshot."""
-        case = self._cases.get(id(refusal))
+        case = self._cases.get(refusal)
         if case is None:
             return False
         found = await culprits(case.units, self._validator)
-        del self._cases[id(refusal)]
+        del self._cases[refusal]
         if found is None:
             return self._acquit(case, frozenset(case.before))
         guilty = suspects.with_users(found.guilty, refusal)

@@ -127,3 +127,14 @@ async def test_who_was_not_cleared_in_time_stays_aside_under_words_of_its_own(
     assert all(hold.certain for hold in holds.values())
     words = "gateway refused it among others, and it was not cleared in time: no"
     assert {hold.reason for hold in holds.values()} == {words}
+
+
+async def test_a_refusal_that_is_never_examined_leaves_nothing_behind() -> None:
+    """Else a later one in its place in memory would be taken for it."""
+    scene = Scene()
+    scene.good = scene.write(*pair("c"))
+    target = scene.write(*pair("a"), *pair("b", "bad-route"))
+    refusal = scene.refuse(target, ROUTE)
+    assert scene.isolation._cases
+    del refusal
+    assert not scene.isolation._cases
