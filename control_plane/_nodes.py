@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, Protocol
@@ -29,6 +30,9 @@ MOST_BYTES: Final = 512 * 1024
 """In one write: etcd takes 1.5 MiB by default, and a node's words may be long."""
 ABSENCE: Final = 2.0
 """Seconds for which a node that has left is expected back, here or elsewhere."""
+CLAIMS: Final = 3
+CLAIMS_IN: Final = 60.0
+"""Seconds: as many claims of another replica on a node in that time are no hop any more."""
 FIRST_DELAY, LONGEST_DELAY = 0.1, 2.0
 
 
@@ -63,6 +67,7 @@ class Nodes:
         self._absent: dict[str, Report] = {}  # those that have just left this replica
         self._yielded: dict[str, int] = {}  # nodes of others, and their newest stream here
         self._written: dict[str, Report] = {}
+        self._claims: dict[str, deque[float]] = {}
         self._dirty: set[str] = set()
         self._gone: set[str] = set()
         hub.on_news = self._wake.set
@@ -102,11 +107,27 @@ class Nodes:
         self._written.pop(name, None)
         newest = self._hub.newest_stream(name)
         if newest and self._complete:
+            if name not in self._yielded:
+                self._claimed(name, report)
             self._yielded[name] = newest
         elif newest:  # what lay there when this replica started, its node has left by now
             self._dirty.add(name)
             self._wake.set()
         return True
+
+    def _claimed(self, name: str, report: Report) -> None:
+        """Another replica has a node that is connected here, too: it hops, or there are two."""
+        now = asyncio.get_running_loop().time()
+        claims = self._claims.setdefault(name, deque(maxlen=CLAIMS))
+        claims.append(now)
+        if len(claims) == CLAIMS and now - claims[0] < CLAIMS_IN:
+            log.warning(
+                "%r is connected here and to the control plane %s again and again: if these are "
+                "two nodes, each of them needs an id of its own (NARU_NODE_ID)",
+                name,
+                report.replica,
+            )
+            claims.clear()
 
     def _stands(self, standing: bool) -> None:
         if self._old == standing:
@@ -176,6 +197,7 @@ class Nodes:
         if self._absent.get(name) is report:
             del self._absent[name]
             self._written.pop(name, None)
+            self._claims.pop(name, None)
             self._gone.add(name)
             self._tell(name, None)
             self._wake.set()

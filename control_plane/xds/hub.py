@@ -7,6 +7,7 @@ event loop; nothing here blocks.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -23,6 +24,8 @@ from control_plane.xds.sotw import SotwRequest
 from control_plane.xds.stream import Stream
 from control_plane.xds.subscription import Response
 from control_plane.xds.switch import Refusal
+
+log = logging.getLogger("naru.xds")
 
 LOOK: Final = 0.01
 """Seconds from one look of those who wait to the next: a fleet answers hundreds of times in it."""
@@ -153,6 +156,11 @@ class Hub:
         server.add_generic_rpc_handlers((handlers(self),))
 
     def join(self, stream: Stream) -> int:
+        if self._core.is_taken(stream.node):
+            log.warning(
+                "two nodes have the id %r: each of them needs one of its own (NARU_NODE_ID)",
+                stream.node.id,
+            )
         number = self._core.join(stream)
         self._after()
         return number

@@ -166,3 +166,17 @@ async def test_a_fleet_is_written_in_parts_that_etcd_takes(
     await site.keys.until(lambda: site.keys.values.keys() >= set(names))
     assert max(site.keys.puts) <= 500
     assert sum(site.keys.puts) > 500
+
+
+async def test_an_id_that_two_replicas_claim_again_and_again_is_told_of(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    for turn in range(_nodes.CLAIMS):
+        assert not caplog.records
+        site.join("a")
+        await site.keys.until(
+            lambda: (r := site.keys.report("a")) is not None and r.replica == "one"
+        )
+        for applied in (turn, turn + 1):  # one claim, whatever is told of it
+            site.foreign("a", applied=applied)
+    assert ["NARU_NODE_ID" in record.getMessage() for record in caplog.records] == [True]

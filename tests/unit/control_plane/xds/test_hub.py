@@ -11,7 +11,7 @@ from control_plane.xds import Hub
 from control_plane.xds.delta import DeltaRequest
 from control_plane.xds.hub import LOOK
 from control_plane.xds.ledger import State
-from control_plane.xds.stream import Node, Stream
+from control_plane.xds.stream import Node, Stream, Worker
 from tests.unit.control_plane.xds._clients import resource, target
 
 pytestmark = pytest.mark.anyio
@@ -45,3 +45,17 @@ async def test_those_who_wait_do_not_look_at_every_answer(monkeypatch: pytest.Mo
     assert (await waiting).state == "applied"
     # At the beginning, at once, then in turn; and for the status itself.
     assert len(looks) <= 3 + (loop.time() - start) / LOOK
+
+
+@pytest.mark.parametrize("path", ["/run/one.sock", "/run/other.sock", None])
+async def test_a_second_node_of_one_id_is_told_of(
+    path: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An Envoy that comes back before its old stream has died has the same workers."""
+    hub = Hub()
+    for socket in ("/run/one.sock", path):
+        workers = None if socket is None else (Worker("worker", socket),)
+        hub.join(Stream(Node("gate\nway", workers=workers), "delta", lambda: None))
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == (path != "/run/one.sock")
+    assert all(r"two nodes have the id 'gate\nway'" in each for each in told)
