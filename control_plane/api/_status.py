@@ -13,7 +13,7 @@ from control_plane.api._difference import short
 from control_plane.api.state import State
 from control_plane.resources import Problem
 from control_plane.resources._moment import show
-from control_plane.store import Snapshot
+from control_plane.store import Snapshot, wrong_key
 from control_plane.xds import NodeStatus, RevisionStatus
 
 
@@ -117,6 +117,10 @@ def missing_for_readiness(state: State) -> list[str]:
     missing = []
     if not state.reflector.synced:
         missing.append(f"etcd has not been read: {state.reflector.trouble or 'reading'}")
+    elif state.compilation.live is None and (
+        why := wrong_key(state.reflector.snapshot, state.reflector.problems)
+    ):
+        missing.append(why)
     elif state.compilation.live is None:
         outcome = state.compilation.outcome
         why = "; ".join(map(str, outcome.problems)) if outcome else "compiling"

@@ -61,12 +61,27 @@ def _may_go(
     found = resources.get(Key("credentials", credential))
     if not isinstance(found, Credential) or not _open(user, found):
         return
-    if not found.spec.may_go_to(upstream.spec.address):
-        yield Problem(
-            str(user.key),
-            f"would send {found.key} to {upstream.spec.address.authority}, which its allowedHosts "
-            "do not name",
+    for message, mend in _dangers(found, upstream):
+        yield Problem(str(user.key), f"would send {found.key} to {message}", mend)
+
+
+def _dangers(credential: Credential, upstream: Upstream) -> Iterator[tuple[str, str]]:
+    """Why this secret must not go there, each with what to do."""
+    address = upstream.spec.address
+    if not credential.spec.names(address):
+        yield (
+            f"{address.authority}, which its allowedHosts do not name",
             "Add the host to the credential's allowedHosts, or use another credential",
+        )
+    elif not credential.spec.may_go_to(address):
+        yield (
+            f"{address.authority} in the clear (http), which its allowedHosts do not say",
+            f'Use https, or write "{address.place}" in the credential\'s allowedHosts',
+        )
+    if upstream.spec.vouches and credential.metadata.team != upstream.metadata.team:
+        yield (
+            f"{upstream.key}, another team's with a tls.ca or tls.serverName of its own",
+            f"Remove these from {upstream.key}, or use a credential of its team",
         )
 
 
