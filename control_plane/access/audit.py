@@ -118,14 +118,14 @@ class Trail:
             yield "entry 1 names a predecessor"
         for before, after in pairwise(numbers):
             if after != before + 1:
-                yield f"entries {before + 1} to {after - 1} are missing, or were written again later"
+                yield f"entries {before + 1} to {after - 1} are missing, or written again"
             elif self._links[after][0] != self._links[before][1]:
                 yield f"entry {before} was altered, or entry {after} was"
 
     def _against(self, number: int, digest: str) -> Iterator[str]:
         last = max(self._links, default=0)
         if last < number:
-            yield f"entries {last + 1} to {number} are missing, or were written again later"
+            yield f"entries {last + 1} to {number} are missing, or written again"
         elif last > number:
             yield f"the head says that entry {number} is the newest, but there is {last}"
         elif number and self._links[number][1] != digest:

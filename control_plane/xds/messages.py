@@ -28,6 +28,8 @@ MAX_TEXT = 4096
 """Characters in a name, a type or a node's id: all of them are kept as long as the stream lives."""
 _MAX_SHOWN = 256  # of the node's cluster and user agent, which are there for people only
 MAX_WORKERS = 256
+MAX_SOCKET_PATH = 107
+"""Bytes: `sockaddr_un.sun_path` holds no more, and an Envoy refuses the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,8 @@ def _workers(metadata: Struct) -> tuple[Worker, ...] | None:
         return None
     each = (item.struct_value.fields for item in ours.fields["ext_proc"].list_value.values)
     found = [Worker(one["id"].string_value, one["path"].string_value) for one in each]
+    if max((len(worker.path.encode()) for worker in found), default=0) > MAX_SOCKET_PATH:
+        raise TooMuch("bytes in the path of a worker's socket", MAX_SOCKET_PATH)
     return tuple(
         worker for worker in found[:MAX_WORKERS] if worker.path and len(worker.id) <= MAX_TEXT
     )
