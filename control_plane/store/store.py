@@ -158,8 +158,7 @@ class Store:
         except SnapshotRefused as error:
             log.error("the snapshot %s is not used: %s", self._kept.path, error)
             return
-        if kept is not None and not self.reflector.synced:
-            self.reflector.restore(kept)
+        if kept is not None and await self.reflector.restore(kept):
             revision = self.reflector.snapshot.revision
             log.warning("no etcd: serving revision %d out of %s", revision, self._kept.path)
 
