@@ -34,11 +34,6 @@ def check_resource(resource: Resource, resources: Mapping[Key, Resource]) -> Ite
         yield from _may_go(resource, resource, resource.spec.credential, resources)
 
 
-def users_of(key: Key, resources: Mapping[Key, Resource]) -> tuple[Key, ...]:
-    """The resources that name `key`."""
-    return tuple(sorted(k for k, resource in resources.items() if key in resource.references()))
-
-
 def _not_shared(resource: Resource, key: Key) -> Problem:
     team = resource.metadata.team
     return Problem(
