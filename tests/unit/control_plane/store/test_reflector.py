@@ -227,3 +227,9 @@ async def test_what_was_kept_is_read_beside_the_loop() -> None:
     assert await reflector.restore(OLD)
     assert readers
     assert threading.get_ident() not in readers
+
+
+def test_a_listing_that_expires_is_an_error_of_the_store() -> None:
+    """`keys`, `rotate` and `audit` answer with it."""
+    assert (ListExpired().status, ListExpired().code) == (503, "store_unavailable")
+    assert isinstance(ListExpired(), StoreUnavailable)
