@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Literal
 
-from control_plane.api import _json, _yaml
-from control_plane.api._changes import at
+from control_plane.api import _changes, _json, _yaml
 from control_plane.api.errors import BadDocument, BodyTooLarge, UnsupportedMediaType
 from control_plane.compile.plans import check_template
 from control_plane.resources import (
@@ -149,7 +148,7 @@ def _parsed(documents: list[Any], addresses: AddressPolicy) -> Batch:
         try:
             resource = accepted(document, addresses)
         except InvalidResource as error:
-            problems.extend(at(f"documents[{i}]", problem) for problem in error.problems)
+            problems.extend(_changes.at(f"documents[{i}]", problem) for problem in error.problems)
             broken.update(_key_of(document))
             continue
         if first.setdefault(resource.key, i) != i:

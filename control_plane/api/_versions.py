@@ -14,8 +14,9 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from control_plane.api import _changes
 from control_plane.api.errors import NotFound
-from control_plane.resources import Credential, Key
+from control_plane.resources import Credential, InvalidResource, Key, Problem, Resource, parse
 from control_plane.resources._moment import show
 from control_plane.store import Changes, SealerLike, Snapshot, Undecodable, Version, versions
 
@@ -43,9 +44,12 @@ def recorded(
 def put_back(
     snapshot: Snapshot, key: Key, number: int | None, sealing: SealerLike, by: str
 ) -> Changes:
-    """The credential with the secret of an earlier version, as a new one; None: the one before.
+    """The credential as it was with the secret of an earlier version; None: the one before.
 
-    Raises NotFound, or what unsealing raises.
+    The secret comes with the hosts and the header that it was meant for, never with those that
+    another secret has got since.
+
+    Raises NotFound, InvalidResource, BrokenReferences, or what unsealing raises.
     """
     stored = snapshot.stored.get(key)
     if stored is None:
@@ -55,11 +59,10 @@ def put_back(
     if found is None or found.sealed is None:
         which = "no earlier version" if number is None else f"no secret of version {number}"
         raise NotFound(f"{which} of {key} is kept")
-    secret = SecretStr(sealing.unseal(found.sealed, versions.context(key.name, found.number)))
-    if secret == stored.resource.spec.secret:
+    secret = sealing.unseal(found.sealed, versions.context(key.name, found.number))
+    if SecretStr(secret) == stored.resource.spec.secret:
         return Changes()
-    spec = stored.resource.spec.model_copy(update={"secret": secret})
-    changes = Changes(puts={key: stored.resource.model_copy(update={"spec": spec})})
+    changes = _changes.put(snapshot, _as_it_was(stored.resource, found, secret))
     made = recorded(snapshot, changes, sealing, by)
     name = versions.record_name(key.name)
     *earlier, newest = versions.decode(key.name, made.records[name] or b"")
@@ -89,6 +92,19 @@ def shown(version: Version, present: bool) -> dict[str, Any]:
     }
 
 
+def _as_it_was(resource: Resource, version: Version, secret: str) -> Resource:
+    """Raises InvalidResource."""
+    if version.spec is None:
+        problem = Problem(
+            "version",
+            f"{version.number} was kept without the hosts that its secret may go to",
+            "Set the secret again, with its type, header and allowedHosts",
+        )
+        raise InvalidResource((problem,), str(resource.key))
+    spec = {**version.spec, "secret": secret}
+    return parse({**resource.to_document(), "spec": spec})
+
+
 def _retired(
     snapshot: Snapshot, key: Key, resource: Credential, sealing: SealerLike
 ) -> Sequence[Version] | None:
@@ -102,7 +118,7 @@ def _retired(
     *earlier, last = of(snapshot, key)
     context = versions.context(key.name, last.number)
     sealed = sealing.seal(before.get_secret_value(), context)
-    return (*earlier, replace(last, sealed=sealed))
+    return (*earlier, replace(last, sealed=sealed, spec=stored.resource.to_document()["spec"]))
 
 
 def _encoded(found: Sequence[Version]) -> bytes:

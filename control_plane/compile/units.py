@@ -157,13 +157,15 @@ def reads(resource: Resource, resources: Mapping[Key, Resource]) -> frozenset[Ke
 def _check_deleted(
     key: Key, closure: Mapping[Key, Resource], resources: Mapping[Key, Resource]
 ) -> None:
-    """Raises Denied if a credential has been deleted since: then it is not to be used any more.
+    """Raises Denied if a credential, or what another team shared, has been deleted since: then it
+    is not to be used any more.
 
     One that is still named is only unreadable just now; of those nobody deletes any.
     """
+    team = resources[key].metadata.team
     named = {*resources[key].references(), *reads(resources[key], resources)}
     for k in sorted(closure.keys() - resources.keys() - named):
-        if k.plural == Credential.plural:
+        if k.plural == Credential.plural or closure[k].metadata.team != team:
             raise Denied(f"it uses {k}, which has been deleted")
 
 

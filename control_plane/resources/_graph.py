@@ -20,26 +20,21 @@ def check_graph(resources: Mapping[Key, Resource]) -> tuple[Problem, ...]:
 def check_resource(resource: Resource, resources: Mapping[Key, Resource]) -> Iterator[Problem]:
     """The problems that one resource has with the others."""
     for key in sorted(resource.references()):
-        if key not in resources:
-            yield Problem(
-                str(resource.key),
-                f"names {key}, which does not exist",
-                f"Create {key}, or name another",
-            )
-        elif not resources[key].metadata.may_be_named_by(resource.metadata.team):
-            yield _not_shared(resource, key)
+        if key not in resources or not _open(resource, resources[key]):
+            yield _not_there(resource, key)
     if isinstance(resource, Proxy):
         yield from _credentials_stay_home(resource, resources)
     if isinstance(resource, Upstream) and resource.spec.credential:
         yield from _may_go(resource, resource, resource.spec.credential, resources)
 
 
-def _not_shared(resource: Resource, key: Key) -> Problem:
+def _not_there(resource: Resource, key: Key) -> Problem:
+    """In the same words whether another team has it or nobody: that is not for all to know."""
     team = resource.metadata.team
     return Problem(
         str(resource.key),
-        f"names {key}, which is another team's and not shared with {team!r}",
-        f"Let its owner add {team} to its metadata.sharedWith, or name another",
+        f"names {key}, which does not exist, or is another team's and not shared with {team!r}",
+        f"Name another, create it, or let its owner add {team} to its metadata.sharedWith",
     )
 
 
@@ -56,12 +51,27 @@ def _may_go(
     found = resources.get(Key("credentials", credential))
     if not isinstance(found, Credential) or not _open(user, found):
         return
-    if not found.spec.may_go_to(upstream.spec.address):
-        yield Problem(
-            str(user.key),
-            f"would send {found.key} to {upstream.spec.address.authority}, which its allowedHosts "
-            "do not name",
+    for message, mend in _dangers(found, upstream):
+        yield Problem(str(user.key), f"would send {found.key} to {message}", mend)
+
+
+def _dangers(credential: Credential, upstream: Upstream) -> Iterator[tuple[str, str]]:
+    """Why this secret must not go there, each with what to do."""
+    address = upstream.spec.address
+    if not credential.spec.names(address):
+        yield (
+            f"{address.authority}, which its allowedHosts do not name",
             "Add the host to the credential's allowedHosts, or use another credential",
+        )
+    elif not credential.spec.may_go_to(address):
+        yield (
+            f"{address.authority} in the clear (http), which its allowedHosts do not say",
+            f'Use https, or write "{address.place}" in the credential\'s allowedHosts',
+        )
+    if upstream.spec.vouches and credential.metadata.team != upstream.metadata.team:
+        yield (
+            f"{upstream.key}, another team's with a tls.ca or tls.serverName of its own",
+            f"Remove these from {upstream.key}, or use a credential of its team",
         )
 
 

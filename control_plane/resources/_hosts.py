@@ -15,6 +15,14 @@ Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
+_NEAR: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "127.0.0.0/8", "::1/128",
+        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",  # RFC 1918
+        "fc00::/7",  # RFC 4193
+    )
+)  # fmt: skip
 _PLACE: Final = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?", re.ASCII
 )
@@ -44,6 +52,15 @@ def canonical(host: str) -> str:
     if len(name) > 253 or not all(_NAME.fullmatch(label) for label in labels):
         raise ValueError("not a host name: letters, digits, '-' and '_', in parts of at most 63")
     return name
+
+
+def is_near(host: str) -> bool:
+    """Whether a canonical host is this machine, or an address in a private network.
+
+    Of names only `localhost`: where others lead is the resolver's to say, not ours.
+    """
+    found = ip_of(host)
+    return host == "localhost" if found is None else any(found in network for network in _NEAR)
 
 
 class Place(NamedTuple):

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from control_plane.resources._base import Part, Resource
-from control_plane.resources._hosts import Place
+from control_plane.resources._hosts import Place, is_near
 from control_plane.resources._moment import Moment
 from control_plane.resources.upstream import Address
 
@@ -46,7 +46,9 @@ class CredentialSpec(Part):
         type: `bearer` sends `Authorization: Bearer SECRET`; `header` sends `HEADER: SECRET`.
         secret: write-only; a document without it keeps the one that is stored.
         header: the header's name, for type `header`.
-        allowedHosts: the only hosts (or host:port) that the secret may be sent to; empty: none.
+        allowedHosts: the only places that the secret may be sent to; empty: none. `host` is every
+            port of it over https, and over http too if it is `localhost` or an address that is
+            loopback or in a private network; `host:port` is that port, https or http.
         expiresAt: when the provider stops to take it; only warned of, it is sent all the same.
     """
 
@@ -85,8 +87,15 @@ class CredentialSpec(Part):
 
     def may_go_to(self, address: Address) -> bool:
         """Whether the secret may be sent to this upstream."""
-        name = address.name
-        return any(place.covers(name, address.port) for place in self.places)
+        return self.names(address) and (address.tls or self._may_be_read(address))
+
+    def names(self, address: Address) -> bool:
+        """Whether a host of `allowedHosts` is this one, whatever is spoken there."""
+        return any(place.covers(address.name, address.port) for place in self.places)
+
+    def _may_be_read(self, address: Address) -> bool:
+        """Whether it may go there in the clear: to a name, only where its port says that it may."""
+        return is_near(address.name) or Place(address.name, address.port) in self.places
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
@@ -99,13 +108,13 @@ class CredentialSpec(Part):
         What answers from a header that the gateway does not know to be secret gives it away as
         surely as another server does.
         """
-        held = all(
-            any(
-                wide.host == place.host and wide.port in (None, place.port) for wide in other.places
-            )
-            for place in self.places
-        )
+        held = all(any(_within(place, wide) for wide in other.places) for place in self.places)
         return held and (self.type, self.header) == (other.type, other.header)
+
+
+def _within(place: Place, wide: Place) -> bool:
+    """A port by itself lets plain http in, which its host without a port does not."""
+    return place == wide or (wide == (place.host, None) and is_near(place.host))
 
 
 def _is_settable(header: str) -> bool:

@@ -41,6 +41,11 @@ class Address(NamedTuple):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
+    @property
+    def place(self) -> str:
+        """`host:port`, as `allowedHosts` has it."""
+        return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
+
 
 def parse_url(url: str) -> Address:
     """Take an http(s) URL apart; raises ValueError with the reason."""
@@ -146,6 +151,11 @@ class UpstreamSpec(Part):
         if self.tls is not None and not self.address.tls:
             raise ValueError("tls is set but the url starts with http://; use https://")
         return self
+
+    @property
+    def vouches(self) -> bool:
+        """Whether it says itself by what its server is known: who writes it can name any other."""
+        return self.tls is not None and (self.tls.ca or self.tls.serverName) is not None
 
     @cached_property
     def address(self) -> Address:

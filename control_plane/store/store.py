@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from control_plane.store import _guard, _sealed, _wire
+from control_plane.store import _guard, _right_key, _sealed, _wire
 from control_plane.store._access import EtcdAccess
 from control_plane.store._client import EtcdClient, Outcome
 from control_plane.store._deadline import Deadline
@@ -207,6 +207,7 @@ class Store:
                 changes = build(snapshot)
                 if not changes:
                     return snapshot.revision
+                _right_key.check(snapshot, self.reflector.problems, changes)
                 revision = await self._write(snapshot.guard, changes, deadline)
                 if revision is not None:
                     await self._seen(revision, deadline)

@@ -7,7 +7,7 @@ itself, and only of the earlier ones the secret is kept here. Pure; sealing is p
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -30,6 +30,8 @@ class Version:
         by: who set it.
         source: the version that it was put back from.
         sealed: the envelope; None for the present version.
+        spec: the credential's, without its secret, as long as it had this one: where that was
+            meant to go. None where it was not recorded.
     """
 
     number: int
@@ -37,6 +39,7 @@ class Version:
     by: str | None
     source: int | None = None
     sealed: Mapping[str, Any] | None = field(default=None, repr=False)
+    spec: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 def record_name(name: str) -> str:
@@ -62,6 +65,7 @@ def decode(name: str, value: bytes) -> tuple[Version, ...]:
                 each.get("by"),
                 each.get("source"),
                 each["secret"]["sealed"] if "secret" in each else None,
+                dict(each["spec"]) if "spec" in each else None,
             )
             for each in orjson.loads(value)
         )
@@ -81,8 +85,7 @@ def resealed(name: str, value: bytes, rewrap: Rewrap) -> bytes:
 
 def _with(version: Version, name: str, rewrap: Rewrap) -> Version:
     assert version.sealed is not None
-    sealed = rewrap(version.sealed, context(name, version.number))
-    return Version(version.number, version.created, version.by, version.source, sealed)
+    return replace(version, sealed=rewrap(version.sealed, context(name, version.number)))
 
 
 def _document(version: Version) -> dict[str, Any]:
@@ -92,4 +95,6 @@ def _document(version: Version) -> dict[str, Any]:
         found["source"] = version.source
     if version.sealed is not None:
         found["secret"] = {"sealed": dict(version.sealed)}
+    if version.spec is not None:
+        found["spec"] = dict(version.spec)
     return found

@@ -35,6 +35,14 @@ def test_a_secret_is_put_back_and_never_shown(
     assert "sealed" not in text
 
 
+def test_a_secret_comes_back_for_the_hosts_that_it_was_meant_for(http: httpx.Client) -> None:
+    http.put(PATH, json=credential(secret="one", allowedHosts=["api.openai.com"]))
+    http.put(PATH, json=credential(secret="junk", allowedHosts=["evil.example"]))
+    answer = http.post(f"{PATH}/rollback")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["spec"]["allowedHosts"] == ["api.openai.com"]
+
+
 def test_versions_go_with_the_credential(http: httpx.Client) -> None:
     assert http.get(f"{PATH}/versions").status_code == 404
     http.put(PATH, json=credential(secret="one"))

@@ -54,6 +54,8 @@ def test_a_plan_that_the_worker_refuses(fleet: Fleet) -> None:
     assert "gibberish" in answer.text
     assert fleet.call("beside").status_code == 200
     assert fleet.call("bad-plan-1").status_code == 503
+    again = fleet.apply(fleet.proxy("bad-plan-1"), fleet.proxy("beside"))
+    assert (again.status_code, fields(again.json())) == (422, {"proxies/bad-plan-1"})
     fleet.forget("bad-plan-1", "beside")
 
 

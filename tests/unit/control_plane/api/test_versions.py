@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from control_plane.api import NotFound
 from control_plane.api._versions import of, put_back, recorded, shown
-from control_plane.resources import Credential
-from control_plane.store import Changes, Kek, KeksFromText, Keyring, Snapshot, Stored
+from control_plane.resources import BrokenReferences, InvalidResource, parse
+from control_plane.store import Changes, Kek, KeksFromText, Keyring, Snapshot, Stored, versions
 from control_plane.store.model import StoredRecord
 from tests.support.documents import KEY_A, credential, secret_of, upstream
 
@@ -46,15 +47,15 @@ def secret(snapshot: Snapshot) -> str:
 
 
 def test_each_secret_is_a_version_and_only_earlier_ones_are_kept_sealed() -> None:
-    snapshot = setting(Snapshot(), "one", "two", by="mina")
+    snapshot = setting(Snapshot(), "sk-one", "sk-two", by="mina")  # "-" is not in base64
     first, second = of(snapshot, KEY_A)
     assert (first.number, second.number) == (1, 2)
     assert (second.created, second.by) == ("2026-01-02T03:04:05Z", "mina")
     assert first.sealed is not None
     assert second.sealed is None
     record = snapshot.records["versions/a"].value
-    assert b"one" not in record
-    assert b"two" not in record
+    assert b"sk-one" not in record
+    assert b"sk-two" not in record
 
 
 def test_a_change_of_anything_else_is_no_version() -> None:
@@ -128,9 +129,52 @@ def test_what_is_shown_holds_no_secret() -> None:
         assert "ciphertext" not in text
 
 
-def test_the_rest_of_the_credential_stays_as_it_is() -> None:
-    snapshot = setting(setting(Snapshot(), "one"), "two", allowedHosts=["api.openai.com"])
+MEANT: dict[str, Any] = {"allowedHosts": ["api.openai.com"], "expiresAt": "2030-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [{"allowedHosts": ["evil.example"]}, {"type": "header", "header": "x-shown"}],
+)
+def test_a_secret_comes_back_for_the_hosts_and_the_header_that_it_was_meant_for(
+    junk: dict[str, Any],
+) -> None:
+    """Who writes a secret of his own may name any host, and must not get an earlier one there."""
+    snapshot = setting(setting(Snapshot(), "real", **MEANT), "junk", **junk)
     found = back(snapshot).stored[KEY_A].resource
-    assert isinstance(found, Credential)
-    assert found.spec.allowedHosts == ("api.openai.com",)
-    assert found.spec.secret == SecretStr("one")
+    assert found == credential("a", "real", **MEANT)
+    assert back(back(snapshot)).stored[KEY_A].resource == credential("a", "junk", **junk)
+
+
+def test_hosts_that_were_taken_from_a_secret_stay_taken() -> None:
+    wide = setting(Snapshot(), "one", allowedHosts=["a.example", "b.example"])
+    narrowed = setting(wide, "one", allowedHosts=["a.example"])
+    found = back(setting(narrowed, "two")).stored[KEY_A].resource
+    assert found == credential("a", "one", allowedHosts=["a.example"])
+
+
+def test_what_the_credential_is_and_whose_stays_as_it_is() -> None:
+    snapshot = setting(Snapshot(), "one", "two")
+    stored = snapshot.stored[KEY_A]
+    metadata = stored.resource.metadata.model_copy(update={"team": "menu", "labels": {"a": "b"}})
+    moved = replace(stored, resource=stored.resource.model_copy(update={"metadata": metadata}))
+    snapshot = snapshot.with_changes(9, [moved])
+    assert back(snapshot).stored[KEY_A].resource.metadata == metadata
+
+
+def test_a_secret_does_not_come_back_under_upstreams_that_have_gone_elsewhere() -> None:
+    snapshot = setting(setting(Snapshot(), "one"), "two", allowedHosts=["127.0.0.1", "10.0.0.1"])
+    user = upstream("u", credential_name="a").to_document()
+    user["spec"]["url"] = "http://10.0.0.1:9000/v1"
+    snapshot = snapshot.with_changes(9, [Stored(parse(user), 9, 9)])
+    with pytest.raises(BrokenReferences, match="allowedHosts"):
+        back(snapshot)
+
+
+def test_a_secret_that_was_kept_without_its_hosts_does_not_come_back() -> None:
+    snapshot = setting(Snapshot(), "one", "two")
+    first, second = of(snapshot, KEY_A)
+    record = versions.encode([replace(first, spec=None), second])
+    snapshot = snapshot.with_changes(9, records={"versions/a": StoredRecord(record, 9)})
+    with pytest.raises(InvalidResource, match="without the hosts"):
+        back(snapshot)

@@ -128,11 +128,48 @@ def test_a_last_good_version_is_not_served_with_what_is_not_shared_any_more() ->
     assert P not in after.units
 
 
+@pytest.mark.parametrize(("team", "serving"), [("theirs", False), ("default", True)])
+@pytest.mark.parametrize("kind", ["upstream", "template"])
+def test_a_last_good_version_is_not_served_with_what_another_team_has_deleted(
+    kind: str, team: str, serving: bool
+) -> None:
+    owner: dict[str, Any] = {"team": team, "sharedWith": ["*"]}
+    if kind == "upstream":
+        theirs, user = upstream("gone", **owner), proxy(to="gone")
+    else:
+        theirs, user = template("gone"), proxy(template="gone")
+        theirs["metadata"] |= owner
+    good = compiled(resources(theirs, user))
+    holds = {P: Hold("refused", "gateway", dict(good.units[P].read))}
+    after = compiled(resources(proxy()), holds)
+    assert after.aside[P].serving == serving
+    assert (P in after.units) == serving
+
+
 def test_what_breaks_a_rule_has_nothing_in_its_place() -> None:
     """It can only have got there past the API."""
     after = compiled(resources(moved("http://other.example/v1")), held(P, stands=False))
     assert P not in after.units
     assert "allowedHosts" in after.aside[P].reason
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"url": "http://api.openai.com/v1"}, "in the clear"),
+        ({"url": "https://api.openai.com/v1", "tls": {"serverName": "a.example"}}, "tls.ca"),
+    ],
+)
+def test_a_shared_credential_is_not_sent_where_it_can_be_read(
+    spec: dict[str, Any], why: str
+) -> None:
+    shared = credential() | {"metadata": {"name": "key", "team": "theirs", "sharedWith": ["*"]}}
+    document = upstream(credential="key")
+    document["spec"] |= spec
+    after = compiled(resources(shared, document))
+    assert P not in after.units
+    assert why in after.aside[P].reason
+    assert not after.resources[SECRET]
 
 
 def test_a_warm_compiler_gives_the_same_bytes_as_a_fresh_one() -> None:

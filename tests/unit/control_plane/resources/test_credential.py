@@ -42,6 +42,38 @@ def upstream(url: str) -> Upstream:
         ("api.openai.com", "https://api.openai.com.evil.example/v1", False),
         ("api.openai.com", "https://evil.example/api.openai.com", False),
         ("api.openai.com", "https://xn--pi-7kc.openai.com/v1", False),
+        ("api.openai.com:443", "http://api.openai.com:443/v1", True),
+        ("api.openai.com", "http://api.openai.com/v1", False),
+        ("api.openai.com", "http://api.openai.com:443/v1", False),
+        ("api.openai.com", "http://api.openai.com:8080/v1", False),
+        ("api.openai.com:80", "http://api.openai.com/v1", True),
+        ("api.openai.com:8080", "http://API.openai.com.:8080/v1", True),
+        ("api.openai.com:8080", "https://api.openai.com:8080/v1", True),
+        ("vllm", "http://vllm:8000/v1", False),
+        ("vllm:8000", "http://vllm:8000/v1", True),
+        ("8.8.8.8", "http://8.8.8.8/v1", False),
+        ("8.8.8.8", "https://8.8.8.8/v1", True),
+        ("8.8.8.8:80", "http://8.8.8.8/v1", True),
+        ("2001:4860::8", "http://[2001:4860::8]/v1", False),
+        ("[2001:4860::8]:80", "http://[2001:4860::8]/v1", True),
+        ("localhost", "http://localhost:9000", True),
+        ("localhost", "http://LOCALHOST.:9000", True),
+        ("localhost.example", "http://localhost.example", False),
+        ("a.localhost", "http://a.localhost", False),
+        ("127.255.255.255", "http://127.255.255.255", True),
+        ("10.255.0.1", "http://10.255.0.1:8000", True),
+        ("11.0.0.1", "http://11.0.0.1:8000", False),
+        ("172.15.0.1", "http://172.15.0.1", False),
+        ("172.16.0.1", "http://172.16.0.1", True),
+        ("172.31.255.1", "http://172.31.255.1", True),
+        ("172.32.0.1", "http://172.32.0.1", False),
+        ("192.168.0.1", "http://192.168.0.1", True),
+        ("192.169.0.1", "http://192.169.0.1", False),
+        ("100.64.0.1", "http://100.64.0.1", False),
+        ("169.254.0.1", "http://169.254.0.1", False),
+        ("fd12::1", "http://[fd12::1]", True),
+        ("fe80::1", "http://[fe80::1]", False),
+        ("::ffff:10.0.0.1", "http://[::ffff:10.0.0.1]", False),
         ("127.0.0.1", "http://127.0.0.1:9000", True),
         ("127.0.0.1:9000", "http://127.0.0.1:9001", False),
         ("127.0.0.1", "http://localhost:9000", False),
@@ -50,7 +82,7 @@ def upstream(url: str) -> Upstream:
         ("[::1]:9000", "http://[::1]:9000", True),
         ("[::1]:9000", "http://[::1]:9001", False),
         ("::1:9000", "http://[::1]:9000", False),
-        ("::1:9000", "http://[::1:9000]", True),
+        ("::1:9000", "https://[::1:9000]", True),
     ],
 )
 def test_where_a_secret_may_go(host: str, url: str, may: bool) -> None:
@@ -116,8 +148,10 @@ def test_urls_that_two_parsers_could_read_in_two_ways(url: str) -> None:
     [
         ({}, False),
         ({"allowedHosts": []}, False),
-        ({"allowedHosts": ["a.example:443"]}, False),
         ({"allowedHosts": ["A.example."]}, False),
+        ({"allowedHosts": ["b.example:80"]}, False),
+        ({"allowedHosts": ["10.0.0.1:80", "localhost:80"]}, False),
+        ({"allowedHosts": ["a.example:443"]}, True),  # over http, too
         ({"allowedHosts": ["b.example"]}, True),  # named with one port only before
         ({"allowedHosts": ["b.example:81"]}, True),
         ({"allowedHosts": ["a.example", "c.example"]}, True),
@@ -125,7 +159,7 @@ def test_urls_that_two_parsers_could_read_in_two_ways(url: str) -> None:
     ],
 )
 def test_how_far_a_secret_goes(change: dict[str, Any], further: bool) -> None:
-    before = credential("a.example", "b.example:80")
+    before = credential("a.example", "b.example:80", "10.0.0.1", "localhost")
     hosts = change.pop("allowedHosts", before.spec.allowedHosts)
     assert credential(*hosts, **change).spec.goes_no_further_than(before.spec) != further
 
