@@ -28,11 +28,6 @@ def check_resource(resource: Resource, resources: Mapping[Key, Resource]) -> Ite
         yield from _may_go(resource, resource, resource.spec.credential, resources)
 
 
-def users_of(key: Key, resources: Mapping[Key, Resource]) -> tuple[Key, ...]:
-    """The resources that name `key`."""
-    return tuple(sorted(k for k, resource in resources.items() if key in resource.references()))
-
-
 def _not_there(resource: Resource, key: Key) -> Problem:
     """In the same words whether another team has it or nobody: that is not for all to know."""
     team = resource.metadata.team
