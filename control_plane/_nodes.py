@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -25,8 +26,13 @@ log = logging.getLogger("naru.nodes")
 
 PAUSE: Final = 0.005
 """Seconds in which what changes is written together."""
+MOST_BYTES: Final = 512 * 1024
+"""In one write: etcd takes 1.5 MiB by default, and a node's words may be long."""
 ABSENCE: Final = 2.0
 """Seconds for which a node that has left is expected back, here or elsewhere."""
+CLAIMS: Final = 3
+CLAIMS_IN: Final = 60.0
+"""Seconds: as many claims of another replica on a node in that time are no hop any more."""
 FIRST_DELAY, LONGEST_DELAY = 0.1, 2.0
 
 
@@ -61,6 +67,7 @@ class Nodes:
         self._absent: dict[str, Report] = {}  # those that have just left this replica
         self._yielded: dict[str, int] = {}  # nodes of others, and their newest stream here
         self._written: dict[str, Report] = {}
+        self._claims: dict[str, deque[float]] = {}
         self._dirty: set[str] = set()
         self._gone: set[str] = set()
         hub.on_news = self._wake.set
@@ -100,11 +107,27 @@ class Nodes:
         self._written.pop(name, None)
         newest = self._hub.newest_stream(name)
         if newest and self._complete:
+            if name not in self._yielded:
+                self._claimed(name, report)
             self._yielded[name] = newest
         elif newest:  # what lay there when this replica started, its node has left by now
             self._dirty.add(name)
             self._wake.set()
         return True
+
+    def _claimed(self, name: str, report: Report) -> None:
+        """Another replica has a node that is connected here, too: it hops, or there are two."""
+        now = asyncio.get_running_loop().time()
+        claims = self._claims.setdefault(name, deque(maxlen=CLAIMS))
+        claims.append(now)
+        if len(claims) == CLAIMS and now - claims[0] < CLAIMS_IN:
+            log.warning(
+                "%r is connected here and to the control plane %s again and again: if these are "
+                "two nodes, each of them needs an id of its own (NARU_NODE_ID)",
+                name,
+                report.replica,
+            )
+            claims.clear()
 
     def _stands(self, standing: bool) -> None:
         if self._old == standing:
@@ -174,6 +197,7 @@ class Nodes:
         if self._absent.get(name) is report:
             del self._absent[name]
             self._written.pop(name, None)
+            self._claims.pop(name, None)
             self._gone.add(name)
             self._tell(name, None)
             self._wake.set()
@@ -182,12 +206,11 @@ class Nodes:
         self._hub.hear({name: report}, complete=self._complete, old=self._old)
 
     async def _write(self, reports: Mapping[str, Report]) -> None:
-        if not reports:
-            return
         values = {name: encode(self._redacted(report)) for name, report in reports.items()}
-        if not await self._keys.put(values):
-            self._lost()
-        self._written.update(reports)
+        for part in _parts(values):
+            if not await self._keys.put(part):
+                self._lost()
+            self._written.update((name, reports[name]) for name in part)
 
     async def _delete(self, gone: Collection[str]) -> None:
         await self._keys.delete([name for name in gone if not self._hub.newest_stream(name)])
@@ -199,3 +222,17 @@ class Nodes:
             for url, found in report.types.items()
         }
         return replace(report, words=words, types=types)
+
+
+def _parts(values: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
+    """None of more than `MOST_BYTES`, but for a value that is larger alone."""
+    part: dict[str, bytes] = {}
+    size = 0
+    for name, value in values.items():
+        if part and size + len(value) > MOST_BYTES:
+            yield part
+            part, size = {}, 0
+        part[name] = value
+        size += len(value)
+    if part:
+        yield part

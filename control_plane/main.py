@@ -39,7 +39,7 @@ from control_plane.api import (
     create_app,
     load_or_create_token,
 )
-from control_plane.compile import Compiler
+from control_plane.compile import Compiled, Compiler
 from control_plane.isolate import EnvoyValidator, Isolation, Warden
 from control_plane.redact import redacted
 from control_plane.settings import Address, Settings, SettingsError
@@ -52,7 +52,9 @@ from control_plane.store import (
     LastKnownGood,
     Limits,
     Rotation,
+    Snapshot,
     Store,
+    wrong_key,
 )
 from control_plane.xds import SERVER_OPTIONS, Gate, Hub
 
@@ -144,7 +146,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         nodes = Nodes(hub, store.nodes(), lambda text: _redacted(text, store))
         for name, work in (
             ("the nodes' reports", nodes.run()),
-            ("the compile loop", compilation.run(store.reflector.subscribe())),
+            ("the compile loop", compilation.run(_readable(store, lambda: compilation.live))),
             ("the isolation of what nodes refuse", warden.run()),
             ("the care for memory", _memory.settle(compilation)),
             ("the keys of this replica", rotation.run()),
@@ -193,6 +195,21 @@ def _keyring(settings: Settings) -> Keyring:
         return Keyring(KeksFromText(settings.kek) if settings.kek else KekFile(settings.kek_file))
     except KekError as error:
         raise StartError(str(error)) from error
+
+
+async def _readable(store: Store, live: Callable[[], Compiled | None]) -> AsyncIterator[Snapshot]:
+    """The snapshots; but none to begin with that lacks every secret, because the key is wrong.
+
+    Served, it would take from the nodes what they have.
+    """
+    said = None
+    async for snapshot in store.reflector.subscribe():
+        why = wrong_key(snapshot, store.reflector.problems) if live() is None else None
+        if why is None:
+            yield snapshot
+        elif why != said:
+            log.error("nothing is served: %s", why)
+        said = why
 
 
 def _named_in_files(directory: Path, ids: Collection[str]) -> list[str]:

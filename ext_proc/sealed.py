@@ -168,13 +168,17 @@ class Keeper(Generic[T]):
         self._changed.clear()
         try:
             await asyncio.to_thread(self._write, self._known())
-        except OSError as error:
-            log.warning("no snapshot in %s: %s", self._snapshot.path, error.strerror)
-            self.trouble = error.strerror
-            self._changed.set()
+        except Exception as error:  # a keeper that died would be a silent one
+            self._failed(error)
             return False
         self.trouble = None
         return True
+
+    def _failed(self, error: Exception) -> None:
+        why, ours = getattr(error, "strerror", None), not isinstance(error, OSError)
+        self.trouble = why or f"it fails with {type(error).__name__}: see the log"
+        log.warning("no snapshot in %s: %s", self._snapshot.path, self.trouble, exc_info=ours)
+        self._changed.set()
 
     def _write(self, known: T) -> None:
         with self._writing:

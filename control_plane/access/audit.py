@@ -4,13 +4,14 @@ Each entry holds the SHA-256 of the one before, and the record `audit/head` that
 that an entry that was altered or taken out shows, also at the end. It is no proof against somebody
 who rewrites the whole trail and the head in etcd itself: for that, note a head elsewhere.
 
-An entry says who, when, from where, what was done to which resources, and why; never a content.
+An entry says who, when, from where, what was done to which resources, and why; never a content. Of
+a token it says the roles and teams besides, and which key it is that seals from then on.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 import orjson
 
+from control_plane.access import tokens
 from control_plane.access.model import Caller
 from control_plane.resources import KINDS
 from control_plane.store import Changes, Snapshot, StoredRecord
@@ -116,21 +118,21 @@ class Trail:
             yield "entry 1 names a predecessor"
         for before, after in pairwise(numbers):
             if after != before + 1:
-                yield f"entries {before + 1} to {after - 1} are missing"
+                yield f"entries {before + 1} to {after - 1} are missing, or written again"
             elif self._links[after][0] != self._links[before][1]:
                 yield f"entry {before} was altered, or entry {after} was"
 
     def _against(self, number: int, digest: str) -> Iterator[str]:
         last = max(self._links, default=0)
         if last < number:
-            yield f"entries {last + 1} to {number} are missing"
+            yield f"entries {last + 1} to {number} are missing, or written again"
         elif last > number:
             yield f"the head says that entry {number} is the newest, but there is {last}"
         elif number and self._links[number][1] != digest:
             yield f"entry {number} was altered, or the head was"
 
 
-def _resources(snapshot: Snapshot, changes: Changes) -> Iterator[dict[str, str]]:
+def _resources(snapshot: Snapshot, changes: Changes) -> Iterator[dict[str, Any]]:
     for key in sorted(changes.puts):
         yield _one(
             KINDS[key.plural].__name__, key.name, "updated" if key in snapshot.stored else "created"
@@ -141,11 +143,30 @@ def _resources(snapshot: Snapshot, changes: Changes) -> Iterator[dict[str, str]]
         family, _, name = record.partition("/")
         if family in _FAMILIES:
             change = "updated" if record in snapshot.records else "created"
-            yield _one(_FAMILIES[family], name, "deleted" if value is None else change)
+            one = _one(_FAMILIES[family], name, "deleted" if value is None else change)
+            before = snapshot.records.get(record)
+            held = before.value if value is None and before is not None else value
+            yield one | (_DETAILS[family](name, held) if held is not None else {})
 
 
 def _one(kind: str, name: str, change: str) -> dict[str, str]:
     return {"kind": kind, "name": name, "change": change}
+
+
+def _of_token(token_id: str, value: bytes) -> dict[str, Any]:
+    token = tokens.decode(token_id, value)
+    return {} if token is None else {"roles": token.roles, "teams": token.teams}
+
+
+def _of_key(_: str, value: bytes) -> dict[str, Any]:
+    """The record holds the id of the key that seals, which is no secret."""
+    return {"id": value.decode(errors="replace")}
+
+
+_DETAILS: Final[Mapping[str, Callable[[str, bytes], dict[str, Any]]]] = {
+    "tokens": _of_token,
+    "keys": _of_key,
+}
 
 
 def _head(record: StoredRecord | None) -> tuple[int, str]:

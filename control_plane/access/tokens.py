@@ -147,14 +147,14 @@ def is_token(text: bytes) -> bool:
 
 def tokens_in(snapshot: Snapshot) -> Iterator[Token]:
     """Every token, in the order of their making; expired ones, too."""
-    found = (_decode(token_id, record.value) for token_id, record in snapshot.family(_FAMILY))
+    found = (decode(token_id, record.value) for token_id, record in snapshot.family(_FAMILY))
     yield from sorted(filter(None, found), key=lambda token: (token.created_at, token.id))
 
 
 def find(token_id: str, records: Mapping[str, StoredRecord]) -> Token | None:
     """The token with an id; None as well when its record cannot be read: that admits nobody."""
     record = records.get(record_name(token_id))
-    return None if record is None else _decode(token_id, record.value)
+    return None if record is None else decode(token_id, record.value)
 
 
 def proven(text: bytes, records: Mapping[str, StoredRecord]) -> Token | None:
@@ -169,7 +169,8 @@ def proven(text: bytes, records: Mapping[str, StoredRecord]) -> Token | None:
     return token if good and match else None
 
 
-def _decode(token_id: str, value: bytes) -> Token | None:
+def decode(token_id: str, value: bytes) -> Token | None:
+    """The token of a record; None when it cannot be read."""
     try:
         found = orjson.loads(value)
         token = Token(

@@ -62,5 +62,5 @@ def create_app(state: State) -> FastAPI:
 async def _answer(state: State, request: Request, error: Exception) -> Response:
     caller = getattr(request.state, "caller", None)
     if caller is not None and isinstance(error, NotCompiled | RejectedByNode):
-        error = Discretion(caller, state.reflector.snapshot).error(error)
+        error = Discretion(caller, state.reflector.snapshot, error.own).error(error)
     return error_answer(error, request.state.request_id)

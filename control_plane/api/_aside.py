@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from control_plane._verdicts import written
@@ -13,11 +13,17 @@ from control_plane.resources import Key, Problem
 _MEND = "Correct it, or what it uses, and write that again; everything else is live"
 
 
-def since(revision: int, state: State) -> Mapping[Key, Aside]:
-    """What is, or was, set aside because of what was written at `revision`."""
+def since(revision: int, state: State, asked: Collection[Key] = ()) -> Mapping[Key, Aside]:
+    """What is, or was, set aside because of what was written at `revision`.
+
+    Of what is `asked` for, also what an earlier revision set aside: to write it once more as it is
+    changes nothing, and a revision that is newer by then is no proof that it is served.
+    """
     live, snapshot = state.compilation.live, state.reflector.snapshot
     aside = live.aside if live is not None else {}
     now = {k: why for k, why in aside.items() if written(k, aside, snapshot) == revision}
+    if live is not None and live.revision >= revision:  # one before says nothing of this write
+        now.update((key, aside[key]) for key in asked if key in aside)
     return {**state.compilation.verdicts.of(revision), **now}
 
 

@@ -124,6 +124,14 @@ class ActorShape(_Shape):
     name: str
 
 
+class TouchedShape(ResultShape):
+    """What a write did to one thing: of a token also its roles and teams, of a key also its id."""
+
+    roles: list[str] | None = None
+    teams: list[str] | None = None
+    id: str | None = None
+
+
 class AuditEntryShape(_Shape):
     """One write. `previous` is the SHA-256 of the entry before."""
 
@@ -135,7 +143,7 @@ class AuditEntryShape(_Shape):
     request_id: str
     client: str
     message: str | None
-    resources: list[ResultShape]
+    resources: list[TouchedShape]
     revision: int
 
 

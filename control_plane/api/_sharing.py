@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from control_plane.resources import InUse, Key, Problem, Resource, users_of
+from control_plane.resources import InUse, Key, Problem, Resource
 from control_plane.store import Changes, Snapshot
 
 
@@ -34,7 +34,7 @@ def _says_otherwise(snapshot: Snapshot, resource: Resource) -> bool:
 def _left_alone(
     snapshot: Snapshot, changes: Changes, key: Key, resource: Resource
 ) -> Iterator[Problem]:
-    for user in users_of(key, snapshot.resources):
+    for user in sorted(snapshot.users.get(key, ())):
         team = snapshot.stored[user].resource.metadata.team
         if user not in changes.puts and not resource.metadata.may_be_named_by(team):
             yield Problem(

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from control_plane import _expiry, redact
+from control_plane import _expiry
 from control_plane.api import _aside
 from control_plane.api._answers import problem_json
 from control_plane.api._difference import short
 from control_plane.api.state import State
-from control_plane.resources import Problem
+from control_plane.resources import Key, Problem
 from control_plane.resources._moment import show
-from control_plane.store import Snapshot
-from control_plane.xds import NodeStatus, RevisionStatus
+from control_plane.store import Snapshot, wrong_key
+from control_plane.xds import NodeRevision, NodeStatus, RevisionStatus
 
 
-def revision_status(state: State, status: RevisionStatus) -> dict[str, Any]:
+def revision_status(
+    state: State, status: RevisionStatus, asked: Collection[Key] = ()
+) -> dict[str, Any]:
     """`{"state": …, "nodes": {id: {"state", "detail"}}, "set_aside": […]}`.
 
-    Of a revision of which something is set aside, that is told of the node that refused it.
+    Of a revision of which something is set aside, that is told of the node that refused it; of what
+    is `asked` for, whichever revision set it aside.
     """
-    snapshot, aside = state.snapshot, _aside.since(status.revision, state)
+    aside = _aside.since(status.revision, state, asked)
     nodes = {
-        node: {"state": found.state, "detail": redacted(found.detail, snapshot)}
+        node: {"state": found.state, "detail": _detail(state, found)}
         for node, found in sorted(status.nodes.items())
     }
     certain = _aside.certain(aside)
@@ -70,7 +74,7 @@ def system_status(state: State) -> dict[str, Any]:
             for found in _expiry.ending(snapshot.resources, now)
         ],
         "resources": dict(sorted(Counter(key.plural for key in snapshot.stored).items())),
-        "nodes": [_node(node, snapshot) for node in state.hub.ledger.nodes()],
+        "nodes": [_node(state, node) for node in state.hub.ledger.nodes()],
     }
 
 
@@ -78,7 +82,7 @@ def _newest(state: State, snapshot: Snapshot) -> dict[str, Any]:
     """Whether what is stored is live: `{"state": …, "refused": {node: its words}}`."""
     status = state.hub.ledger.status(snapshot.revision)
     refused = {
-        node: redacted(found.detail, snapshot)
+        node: redacted(state, found.detail)
         for node, found in sorted(status.nodes.items())
         if found.state == "rejected"
     }
@@ -110,47 +114,66 @@ def compile_problems(state: State, revision: int) -> tuple[Problem, ...]:
 
 
 def missing_for_readiness(state: State) -> list[str]:
-    """What keeps the control plane from serving; empty when it is ready.
+    """What keeps the control plane from serving, for everybody; empty when it is ready.
 
-    etcd being away does not: configuration goes on being served from what was read.
+    etcd being away does not: configuration goes on being served from what was read. No problem's
+    own words: they can name resources, paths and hosts, and `/api/v1/status` has them.
     """
-    missing = []
     if not state.reflector.synced:
-        missing.append(f"etcd has not been read: {state.reflector.trouble or 'reading'}")
-    elif state.compilation.live is None:
+        return ["etcd has not been read"]
+    if state.compilation.live is None and (
+        why := wrong_key(state.reflector.snapshot, state.reflector.problems)
+    ):
+        return [why]
+    if state.compilation.live is None:
         outcome = state.compilation.outcome
-        why = "; ".join(map(str, outcome.problems)) if outcome else "compiling"
-        missing.append(f"nothing has been compiled yet: {why}")
-    return missing
+        why = f"problems: {len(outcome.problems)}" if outcome else "compiling"
+        return [f"nothing has been compiled yet ({why})"]
+    return []
 
 
 def degraded(state: State) -> list[str]:
     """What does not keep it from serving, and should be known; empty when all is well."""
-    facts, reflector = [], state.reflector
+    return [f"{fact}: {why}" if why else fact for fact, why in _degraded(state)]
+
+
+def degraded_for_all(state: State) -> list[str]:
+    """The same for everybody: without etcd's words and paths of this machine."""
+    return [fact for fact, _ in _degraded(state)]
+
+
+def _degraded(state: State) -> Iterator[tuple[str, str]]:
+    """Each fact, and its reason in others' words."""
+    reflector = state.reflector
     if reflector.restored is not None:
         saved = datetime.fromtimestamp(reflector.restored.saved, UTC).isoformat(timespec="seconds")
-        facts.append(
+        fact = (
             f"etcd has not been read since this process began: revision "
             f"{reflector.snapshot.revision} is served as it was saved at {saved}"
         )
+        yield fact, ""
     if reflector.synced and reflector.trouble is not None:
-        facts.append(f"etcd is away, so nothing can be written: {reflector.trouble}")
+        yield "etcd is away, so nothing can be written", reflector.trouble
     if (unsaved := state.store.unsaved) is not None:
-        facts.append(f"the newest revision is not saved for a start without etcd: {unsaved}")
-    return facts
+        yield "the newest revision is not saved for a start without etcd", unsaved
 
 
-def redacted(text: str, snapshot: Snapshot) -> str:
+def redacted(state: State, text: str) -> str:
     """A node's words, without any secret that they might quote."""
-    return redact.redacted(text, snapshot.resources.values())
+    return state.redactor.redacted(text, state.reflector.snapshot.resources)
 
 
-def _node(node: NodeStatus, snapshot: Snapshot) -> dict[str, Any]:
+def _detail(state: State, found: NodeRevision) -> str:
+    """Only of a refusal, the words are a node's; all others are our own."""
+    return redacted(state, found.detail) if found.state == "rejected" else found.detail
+
+
+def _node(state: State, node: NodeStatus) -> dict[str, Any]:
     types = {
         short(type_url): {
             "version": found.version,
             "pending": found.pending,
-            "error": redacted(found.error, snapshot),
+            "error": redacted(state, found.error),
         }
         for type_url, found in sorted(node.types.items())
     }

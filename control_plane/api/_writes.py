@@ -27,10 +27,12 @@ class Written:
 
     Attributes:
         revision: of the whole configuration, with the write in it.
-        results: what became of each resource, in the order asked.
+        keys: the resources, in the order asked.
+        results: what became of each.
     """
 
     revision: int
+    keys: tuple[Key, ...]
     results: tuple[Result, ...]
     snapshot: Snapshot
     changes: Changes
@@ -74,7 +76,8 @@ async def commit(state: State, build: Build, keys: Sequence[tuple[Key, str]]) ->
     results = _changes.results(snapshot, changes, keys)
     for result in results:
         state.metrics.wrote(result.kind, result.change)
-    return Written(revision, tuple(results), snapshot, changes)
+    asked = tuple(key for key, _ in keys)
+    return Written(revision, asked, tuple(results), snapshot, changes)
 
 
 async def attempt(state: State, build: Build, keys: Sequence[tuple[Key, str]]) -> Tried:
@@ -88,17 +91,20 @@ async def attempt(state: State, build: Build, keys: Sequence[tuple[Key, str]]) -
         before = await _compiled(state, snapshot)
         after = await state.compilation.preview(snapshot, _after(snapshot, changes))
     except CompileFailed as error:
-        raise NotCompiled("the result cannot be compiled", error.problems) from error
+        refused = NotCompiled("the result cannot be compiled", error.problems)
+        refused.own = [key for key, _ in keys]
+        raise refused from error
     return Tried(results, await asyncio.to_thread(difference, before, after))
 
 
-async def settled(state: State, revision: int, wait: float) -> RevisionStatus:
-    """How far a stored revision has come within `wait` seconds.
+async def settled(state: State, done: Written, wait: float) -> RevisionStatus:
+    """How far a write has come within `wait` seconds.
 
     Raises:
         NotCompiled: some of it cannot be compiled; what was live before stays live.
         RejectedByNode: a node refuses some of it, with the node's words.
     """
+    revision = done.revision
     deadline = time.monotonic() + wait
     await state.compilation.wait_for(revision, wait)
     problems = _status.compile_problems(state, revision)
@@ -108,7 +114,7 @@ async def settled(state: State, revision: int, wait: float) -> RevisionStatus:
         outcome = state.compilation.outcome
         carrier = state.compilation.verdicts.carrier(revision)
         status = await state.hub.wait(carrier, max(0.0, deadline - time.monotonic()))
-        aside, left = _aside.since(revision, state), deadline - time.monotonic()
+        aside, left = _aside.since(revision, state, done.keys), deadline - time.monotonic()
         known = _aside.certain(aside) == aside
         if left <= 0 or (known and carrier == state.compilation.verdicts.carrier(revision)):
             break
@@ -138,8 +144,8 @@ async def receipt(
     }
     code = 200
     if wait is not None:
-        status = await settled(state, written.revision, wait)
-        body["status"] = told(_status.revision_status(state, status))
+        status = await settled(state, written, wait)
+        body["status"] = told(_status.revision_status(state, status, written.keys))
         code = 200 if status.state == "applied" else 202
     return Json(body, status_code=code, headers=revision_headers(written.revision))
 
@@ -177,7 +183,7 @@ def _set_aside(aside: Mapping[Key, Aside], revision: int) -> ApiError:
 def _rejected(state: State, status: RevisionStatus, revision: int) -> RejectedByNode:
     mend = "Correct the resource and write it again; the last good configuration stays live"
     problems = [
-        Problem(f"nodes.{node}", _status.redacted(found.detail, state.snapshot), mend)
+        Problem(f"nodes.{node}", _status.redacted(state, found.detail), mend)
         for node, found in sorted(status.nodes.items())
         if found.state == "rejected"
     ]

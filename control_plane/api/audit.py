@@ -25,7 +25,11 @@ _PAGE: Final = 500
 _MOST_READ: Final = 10_000
 """Entries that one request looks at; a filter that finds little goes on with `continue`."""
 _END: Final = 10**13 - 1
-_KINDS: Final = {plural: kind.__name__ for plural, kind in KINDS.items()} | {"tokens": "Token"}
+_KINDS: Final = {
+    **{plural: kind.__name__ for plural, kind in KINDS.items()},
+    "tokens": "Token",
+    "keys": "Key",
+}
 
 
 def router(state: State) -> APIRouter:

@@ -21,7 +21,7 @@ An error's message and problems go to the caller as they are: nobody may put a s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import ClassVar
 
 from control_plane.resources import KINDS, Key, Problem
@@ -43,6 +43,8 @@ class ApiError(Exception):
         self.message = message
         self.problems = tuple(problems)
         self.headers = dict(headers or {})
+        self.own: Collection[Key] = ()
+        """What the request itself names, so that its caller may be told of it, stored or not."""
 
 
 class Unauthorized(ApiError):

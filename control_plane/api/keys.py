@@ -5,18 +5,23 @@ Ids only: no answer holds a key. An administrator's business alone.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from control_plane import access
+from control_plane.access import Act
 from control_plane.api import _access, _openapi
 from control_plane.api._access import Who
 from control_plane.api._answers import Json
 from control_plane.api._queries import message_of, only
 from control_plane.api.errors import NotFound
 from control_plane.api.state import Keys, State
-from control_plane.store import Build, KeyUse
+from control_plane.store import Build, Changes, KeyUse, Snapshot
 
 _SECONDS = 5.0
 """How long one request goes on with a rotation."""
@@ -69,11 +74,24 @@ def router(state: State) -> APIRouter:
         "/prune", responses=_openapi.KEYS, summary="Drop the keys that nothing is sealed with"
     )
     async def prune(request: Request, who: Who) -> Response:
-        only(request)
+        only(request, "message")
         _access.enter(who.caller, "keys")
-        return Json({"dropped": list(await _keys(state).prune())})
+        message = message_of(request)
+        dropped = await _keys(state).prune()
+        await state.store.commit(partial(_entered, act=who.act(message), dropped=dropped))
+        return Json({"dropped": list(dropped)})
 
     return routes
+
+
+def _entered(snapshot: Snapshot, act: Act, dropped: Sequence[str]) -> Changes:
+    """The entry of dropped keys in the audit trail; etcd itself holds none of them.
+
+    It is written when they are gone, for a source that lets no key go must leave no entry; so it is
+    not judged any more, or a token revoked meanwhile would leave none of what it did.
+    """
+    gone = Changes(records=dict.fromkeys((f"keys/{kek}" for kek in dropped), None))
+    return access.written(snapshot, gone, act, time.time())
 
 
 def _keys(state: State) -> Keys:

@@ -135,9 +135,9 @@ async def _write(
     body = _answers.document(stored.resource, stored.revision)
     code = 201 if written.results[0].change == "created" else 200
     if options.wait is not None:
-        status = await _writes.settled(state, written.revision, options.wait)
+        status = await _writes.settled(state, written, options.wait)
         told = who.told(state.snapshot, [key])
-        body["status"] = told.told(_status.revision_status(state, status))
+        body["status"] = told.told(_status.revision_status(state, status, written.keys))
         code = code if status.state == "applied" else 202
     headers = _answers.revision_headers(written.revision, stored.revision)
     return Json(body, status_code=code, headers=headers)

@@ -12,6 +12,7 @@ from control_plane.access import Authenticator
 from control_plane.api._metrics import Metrics
 from control_plane.api._token import AdminToken
 from control_plane.compile import Compiled
+from control_plane.redact import Redactor
 from control_plane.resources import Key, Resource
 from control_plane.resources.addresses import AddressPolicy
 from control_plane.settings import ApiLimits
@@ -138,6 +139,7 @@ class State:
     addresses: AddressPolicy = field(default_factory=AddressPolicy)
     keys: Keys | None = None
     upkeep: Upkeep | None = None
+    redactor: Redactor = field(default_factory=Redactor)
 
     @property
     def authenticator(self) -> Authenticator:

@@ -70,14 +70,14 @@ def probes(state: State) -> APIRouter:
         "/readyz",
         responses=_openapi.READY,
         openapi_extra=_openapi.OPEN,
-        summary="Whether nodes and callers can be served, and what is missing",
+        summary="Whether nodes and callers can be served, and what is missing; `status` has more",
     )
     async def readyz() -> Response:
         missing = _status.missing_for_readiness(state)
         body = {
             "status": "not ready" if missing else "ready",
             "missing": missing,
-            "degraded": _status.degraded(state),
+            "degraded": _status.degraded_for_all(state),
         }
         return Json(body, status_code=503 if missing else 200)
 

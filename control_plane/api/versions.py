@@ -78,8 +78,8 @@ async def _written(state: State, build: Build, key: Key, wait: float | None) -> 
     stored = written.stored(key)
     body, code = _answers.document(stored.resource, stored.revision), 200
     if wait is not None:
-        status = await _writes.settled(state, written.revision, wait)
-        body["status"] = _status.revision_status(state, status)
+        status = await _writes.settled(state, written, wait)
+        body["status"] = _status.revision_status(state, status, written.keys)
         code = 200 if status.state == "applied" else 202
     headers = _answers.revision_headers(written.revision, stored.revision)
     return Json(body, status_code=code, headers=headers)

@@ -29,6 +29,10 @@ class Tables:
         """As they are now."""
         return dict(self._tables)
 
+    def has(self, unit: Unit) -> bool:
+        """Whether all that it gives is there as it gives it."""
+        return all(self._tables[x.type_url][x.name].version == x.version for x in unit.resources)
+
     def swap(self, old: Iterable[Unit], new: Iterable[Unit]) -> None:
         """Units go, and others come."""
         copies: dict[str, Table] = {}

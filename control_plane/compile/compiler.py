@@ -41,25 +41,33 @@ class Compiler:
     ) -> Compiled:
         """All xDS resources for `resources`; `holds` says which are not to be taken as they are."""
         last, self._last = self._last, None  # if this fails, nothing is known
-        if last is None or holds or last.aside:
-            self._last = self._compile_all(resources, holds or {})
+        holds = holds or {}
+        if last is None or last.holds != holds:
+            self._last = self._compile_all(resources, holds)
         else:
-            self._last = self._compile_touched(last, resources)
+            self._last = self._compile_touched(last, resources, holds)
         return self._last.compiled(revision)
 
-    def _compile_touched(self, last: _Last, resources: Mapping[Key, Resource]) -> _Last:
-        """Only the units that are made of what has changed, as long as all can be compiled."""
+    def _compile_touched(
+        self, last: _Last, resources: Mapping[Key, Resource], holds: Holds
+    ) -> _Last:
+        """Only the units that are made of what has changed, as long as all can be compiled, and
+        neither they nor anything else that has changed has to do with what is set aside."""
         changed = _changed(last.resources, resources)
+        if last.decisive is None or not last.decisive.isdisjoint(changed):
+            return self._compile_all(resources, holds)
         touched = {key for key in changed if key.plural in _HAS_UNIT}
         touched.update(*(last.readers.get(key, ()) for key in changed))
         self._units.drop(touched)
         units = dict(last.units)
         old = [units.pop(key) for key in touched if key in units]
         ordered = sorted(touched & resources.keys(), key=lambda k: (_HAS_UNIT.index(k.plural), k))
+        if any(_named_aside(key, resources, last.aside) for key in ordered):
+            return self._compile_all(resources, holds)
         try:
             new = {key: self._units.unit(key, resources) for key in ordered}
         except Unservable:
-            return self._compile_all(resources, {})
+            return self._compile_all(resources, holds)
         units |= new
         last.read_no_more(old)
         last.read_by(new)
@@ -67,8 +75,8 @@ class Compiler:
         routes = last.routes
         if {u.route for u in old} != {u.route for u in new.values()}:
             routes = _routes(units)
-            last.tables.put(self._route_configuration(routes))
-        return _Last(resources, units, {}, routes, last.tables, last.readers)
+            last.tables.put(self._route_configuration(routes, _out(units, last.aside)))
+        return replace(last, resources=resources, units=units, holds=holds, routes=routes)
 
     def _compile_all(self, resources: Mapping[Key, Resource], holds: Holds) -> _Last:
         self._units.forget(resources, holds)
@@ -85,10 +93,11 @@ class Compiler:
         # A secret that was rotated has one name: the newer value wins.
         ordered = sorted(units, key=lambda key: key not in aside) if aside else units
         routes = _routes(units)
-        out = frozenset(k.name for k in aside if k.plural == Proxy.plural and k not in units)
-        common = (self._listener, self._route_configuration(routes, out))
+        common = (self._listener, self._route_configuration(routes, _out(units, aside)))
         tables = Tables((units[key] for key in ordered), common)
-        last = _Last(resources, units, aside, routes, tables, {})
+        same = all(tables.has(units[key]) for key in aside if key in units)
+        decisive = _decisive(resources, holds, aside) if same else None
+        last = _Last(resources, units, holds, aside, decisive, routes, tables, {})
         last.read_by(units)
         return last
 
@@ -113,7 +122,6 @@ class Compiler:
         return unit, replace(why, serving=unit is not None)
 
     def _route_configuration(self, routes: Routes, out: Iterable[str] = ()) -> XdsResource:
-        """`out`: the proxies that are set aside and have no last good version."""
         return compile_routes(routes.values(), self._settings, out)
 
 
@@ -122,12 +130,16 @@ class _Last:
     """The last revision, for the next to begin with.
 
     Attributes:
+        decisive: what decides what is set aside, and what is served instead. None if other values
+            are served than a last good version gives: who gives the newer ones is not known here.
         readers: the units that are made of a resource, beside its own.
     """
 
     resources: Mapping[Key, Resource]
     units: Mapping[Key, Unit]
+    holds: Holds
     aside: Mapping[Key, Aside]
+    decisive: frozenset[Key] | None
     routes: Routes
     tables: Tables
     readers: dict[Key, set[Key]]
@@ -159,6 +171,28 @@ def _routes(units: Mapping[Key, Unit]) -> Routes:
     return dict(unit.route for unit in units.values() if unit.route is not None)
 
 
+def _out(units: Mapping[Key, Unit], aside: Mapping[Key, Aside]) -> frozenset[str]:
+    """The proxies that are set aside and have no last good version."""
+    return frozenset(k.name for k in aside if k.plural == Proxy.plural and k not in units)
+
+
+def _decisive(
+    resources: Mapping[Key, Resource], holds: Holds, aside: Mapping[Key, Aside]
+) -> frozenset[Key]:
+    """All that `_take` looks at for what is held or set aside."""
+    found = {*holds, *aside}
+    for key in found & resources.keys():
+        found |= {*resources[key].references(), *reads(resources[key], resources)}
+    return frozenset(found.union(*(hold.closure or () for hold in holds.values())))
+
+
+def _named_aside(
+    key: Key, resources: Mapping[Key, Resource], aside: Mapping[Key, Aside]
+) -> list[Key]:
+    """What is set aside of all that a resource is made of."""
+    return sorted(k for k in reads(resources[key], resources) if k in aside) if aside else []
+
+
 def _held_back(
     key: Key,
     hold: Hold | None,
@@ -168,7 +202,7 @@ def _held_back(
     """Why a resource must not be taken: for its own sake, or that of one that it is made of."""
     if hold is not None and hold.stands:
         return Aside(hold.reason, False, hold.node, hold.certain, hold.since)
-    named = [k for k in sorted(reads(resources[key], resources)) if k in aside] if aside else []
+    named = _named_aside(key, resources, aside)
     if not named:
         return None
     below = aside[named[0]]

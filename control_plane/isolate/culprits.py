@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from control_plane.compile import Unit
@@ -15,7 +16,15 @@ from control_plane.resources import Key
 log = logging.getLogger("naru.isolate")
 
 LONGEST: Final = 120.0
-"""Seconds of asking; who has not been cleared by then counts as at fault."""
+"""Seconds of asking; who has not been cleared by then stays set aside, and is told so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """`guilty`: an Envoy does not take them. `uncleared`: it was not asked of them in time."""
+
+    guilty: frozenset[Key]
+    uncleared: frozenset[Key] = frozenset()
 
 
 class Validator(Protocol):
@@ -28,8 +37,8 @@ async def culprits(
     units: Mapping[Key, Unit],
     validator: Validator | None,
     clock: Callable[[], float] = time.monotonic,
-) -> Sequence[Key] | None:
-    """Those that an Envoy does not take; None if it cannot tell."""
+) -> Findings | None:
+    """Who is, or may be, at fault; None if nobody can tell anything."""
     if validator is None:
         log.error(
             "nobody can tell which of %d changes is at fault: set NARU_ENVOY_BINARY to the path of "
@@ -37,10 +46,11 @@ async def culprits(
             len(units),
         )
         return None
-    until = clock() + LONGEST
+    until, late = clock() + LONGEST, set[Key]()
 
     async def accepts(some: Sequence[Key]) -> bool:
         if clock() > until:
+            late.update(some if len(some) == 1 else ())
             return False
         return await validator.accepts([units[key] for key in some])
 
@@ -54,4 +64,5 @@ async def culprits(
         return None
     if not found:
         log.error("an Envoy takes offline all of the %d changes that a node refused", len(units))
-    return found or None
+        return None
+    return Findings(frozenset(found) - late, frozenset(late))

@@ -16,10 +16,11 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from control_plane.compile import Compiled, Hold, Unit
 from control_plane.isolate import suspects
-from control_plane.isolate.culprits import Validator, culprits
+from control_plane.isolate.culprits import Findings, Validator, culprits
 from control_plane.isolate.park import Park
 from control_plane.isolate.records import Records
 from control_plane.redact import redacted
@@ -29,6 +30,9 @@ from control_plane.xds import Refusal
 
 log = logging.getLogger("naru.isolate")
 
+REFUSED: Final = "refused it"
+UNCLEARED: Final = "refused it among others, and it was not cleared in time"
+"""With the next edit it is tried again."""
 MOST_WORDS: Final = 1024
 """Characters of a node's words that are kept with each unit."""
 _SHOWN: Final = 10
@@ -61,7 +65,8 @@ class Isolation:
         self._records = Records(codec, commit)
         self._validator = validator
         self._local: dict[Key, Park] = {}  # known here, and perhaps not yet in etcd
-        self._cases: dict[int, _Case] = {}  # by the refusal's identity
+        # Weak: a refusal whose pursuit fails is never examined.
+        self._cases: WeakKeyDictionary[Refusal, _Case] = WeakKeyDictionary()
         self._edition = 0
 
     @property
@@ -91,24 +96,27 @@ class Isolation:
             before = {key: parks.get(key) for key in units}
             news |= self._set_aside(units, refusal, snapshot, certain=False)
         reads = {key: self._local[key].read for key in before if key in self._local}
-        self._cases[id(refusal)] = _Case(units, before, reads)
+        self._cases[refusal] = _Case(units, before, reads)
         return news
 
     async def examine(self, refusal: Refusal, current: Callable[[], Snapshot]) -> bool:
         """Finds out who of the suspects it is, and lets the others go; whether that changes
         anything. `current` gives the newest snapshot."""
-        case = self._cases.get(id(refusal))
+        case = self._cases.get(refusal)
         if case is None:
             return False
-        bad = await culprits(case.units, self._validator)
-        del self._cases[id(refusal)]
-        if bad is None:
+        found = await culprits(case.units, self._validator)
+        del self._cases[refusal]
+        if found is None:
             return self._acquit(case, frozenset(case.before))
-        at_fault = suspects.with_users(bad, refusal)
-        log.warning("of %d changes these are at fault: %s", len(case.units), _listed(bad))
-        news = self._acquit(case, at_fault)
-        rest = at_fault - case.before.keys()
-        return self._set_aside(rest, refusal, current(), certain=True) or news
+        guilty = suspects.with_users(found.guilty, refusal)
+        unclear = suspects.with_users(found.uncleared, refusal) - guilty
+        _tell(case, found)
+        news = self._acquit(case, guilty, unclear)
+        for keys, verdict in ((guilty, REFUSED), (unclear, UNCLEARED)):
+            rest = keys - case.before.keys()
+            news |= self._set_aside(rest, refusal, current(), certain=True, verdict=verdict)
+        return news
 
     def found(self, compiled: Compiled, good: Compiled | None, snapshot: Snapshot) -> bool:
         """Keeps the last good version of what is aside, whyever; whether that is news.
@@ -174,11 +182,17 @@ class Isolation:
             }
 
     def _set_aside(
-        self, keys: Iterable[Key], refusal: Refusal, snapshot: Snapshot, *, certain: bool
+        self,
+        keys: Iterable[Key],
+        refusal: Refusal,
+        snapshot: Snapshot,
+        *,
+        certain: bool,
+        verdict: str = REFUSED,
     ) -> bool:
         """Whether any of them could be."""
         words = redacted(refusal.error, snapshot.resources.values())[:MOST_WORDS]
-        reason, parks = f"{refusal.node} refused it: {words}", self._parks(snapshot)
+        reason, parks = f"{refusal.node} {verdict}: {words}", self._parks(snapshot)
         done = []
         for key in sorted(keys):
             park = _park(key, reason, refusal, snapshot, parks.get(key))
@@ -188,25 +202,42 @@ class Isolation:
         if done:
             self._edition += 1
             for_now = "" if certain else " for the moment"
-            log.warning("set aside%s: %s: %s", for_now, _listed(done), reason)
+            log.warning("set aside%s: %s: %r", for_now, _listed(done), reason)
         return bool(done)
 
-    def _acquit(self, case: _Case, at_fault: Set[Key]) -> bool:
-        """Keeps aside who is at fault, and lets the others go."""
+    def _acquit(self, case: _Case, guilty: Set[Key], unclear: Set[Key] = frozenset()) -> bool:
+        """Keeps aside who is, or may be, at fault, and lets the others go."""
         news = False
         for key, before in case.before.items():
             park = self._local.get(key)
             if park is None or park.certain or park.read != case.reads.get(key):
                 continue  # it has changed since
             news = True
-            if key in at_fault:
+            if key in guilty:
                 self._local[key] = replace(park, certain=True)
+            elif key in unclear:
+                self._local[key] = _uncleared(park)
             elif before is None:
                 del self._local[key]
             else:
                 self._local[key] = before
         self._edition += news
         return news
+
+
+def _uncleared(park: Park) -> Park:
+    """It stays aside. One that was refused before keeps the reason of that."""
+    head, words = f"{park.node} {REFUSED}: ", park.reason
+    if words.startswith(head):
+        words = f"{park.node} {UNCLEARED}: {words.removeprefix(head)}"
+    return replace(park, certain=True, reason=words)
+
+
+def _tell(case: _Case, found: Findings) -> None:
+    if found.guilty:
+        log.warning("of %d changes these are at fault: %s", len(case.units), _listed(found.guilty))
+    if found.uncleared:
+        log.warning("these were not cleared in time: %s", _listed(found.uncleared))
 
 
 def _park(

@@ -76,9 +76,9 @@ class Warden:
         try:
             isolated = await self._pursue(refusal, isolated=isolated)
             if not isolated:
-                log.error("%s refused what no resource can be blamed for", refusal.node)
+                log.error("%r refused what no resource can be blamed for", refusal.node)
         except Exception:  # a fault of ours costs this revision, not the control plane
-            log.exception("a refusal of %s could not be examined", refusal.node)
+            log.exception("a refusal of %r could not be examined", refusal.node)
             isolated = False
         # Not before: until others are on their way, the refused one must not seem to be live.
         self._nodes.judged(refusal.target.revision, isolated=isolated)

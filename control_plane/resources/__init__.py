@@ -1,7 +1,7 @@
 """What users write: one file per kind. `parse` is the way in."""
 
 from control_plane.resources._base import API_VERSION, Key, Metadata, Resource
-from control_plane.resources._graph import check_graph, check_resource, users_of
+from control_plane.resources._graph import check_graph, check_resource
 from control_plane.resources._parse import KINDS, parse
 from control_plane.resources.credential import Credential
 from control_plane.resources.errors import (
@@ -33,5 +33,4 @@ __all__ = [
     "check_graph",
     "check_resource",
     "parse",
-    "users_of",
 ]

@@ -20,31 +20,21 @@ def check_graph(resources: Mapping[Key, Resource]) -> tuple[Problem, ...]:
 def check_resource(resource: Resource, resources: Mapping[Key, Resource]) -> Iterator[Problem]:
     """The problems that one resource has with the others."""
     for key in sorted(resource.references()):
-        if key not in resources:
-            yield Problem(
-                str(resource.key),
-                f"names {key}, which does not exist",
-                f"Create {key}, or name another",
-            )
-        elif not resources[key].metadata.may_be_named_by(resource.metadata.team):
-            yield _not_shared(resource, key)
+        if key not in resources or not _open(resource, resources[key]):
+            yield _not_there(resource, key)
     if isinstance(resource, Proxy):
         yield from _credentials_stay_home(resource, resources)
     if isinstance(resource, Upstream) and resource.spec.credential:
         yield from _may_go(resource, resource, resource.spec.credential, resources)
 
 
-def users_of(key: Key, resources: Mapping[Key, Resource]) -> tuple[Key, ...]:
-    """The resources that name `key`."""
-    return tuple(sorted(k for k, resource in resources.items() if key in resource.references()))
-
-
-def _not_shared(resource: Resource, key: Key) -> Problem:
+def _not_there(resource: Resource, key: Key) -> Problem:
+    """In the same words whether another team has it or nobody: that is not for all to know."""
     team = resource.metadata.team
     return Problem(
         str(resource.key),
-        f"names {key}, which is another team's and not shared with {team!r}",
-        f"Let its owner add {team} to its metadata.sharedWith, or name another",
+        f"names {key}, which does not exist, or is another team's and not shared with {team!r}",
+        f"Name another, create it, or let its owner add {team} to its metadata.sharedWith",
     )
 
 

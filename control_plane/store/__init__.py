@@ -8,6 +8,7 @@ from control_plane.store._access import EtcdAccess
 from control_plane.store._layout import PREFIX
 from control_plane.store._lkg import Kept, LastKnownGood
 from control_plane.store._nodes import NodeKeys
+from control_plane.store._right_key import wrong_key
 from control_plane.store._upkeep import Policy, Space
 from control_plane.store.codec import Codec, SealerLike
 from control_plane.store.errors import (
@@ -88,4 +89,5 @@ __all__ = [
     "Version",
     "WrongKek",
     "versions",
+    "wrong_key",
 ]

@@ -46,8 +46,11 @@ _NEED_LEADER: Final = (("hasleader", "true"),)
 """Ends a watch on a member that lost its cluster, where it would stay silent for ever."""
 
 
-class ListExpired(Exception):
+class ListExpired(StoreUnavailable):
     """The revision of a listing was compacted between two pages: begin again."""
+
+    def __init__(self) -> None:
+        super().__init__("etcd forgot its history while it was being read: try again")
 
 
 @dataclass(frozen=True, slots=True)

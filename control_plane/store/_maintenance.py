@@ -66,8 +66,12 @@ class Maintenance:
         self._warned = self._emptied = False
         self.space: Space | None = None
         """None until a member has said so."""
-        self.problems: tuple[str, ...] = ()
+        self._problems: dict[str, str] = {}
+
+    @property
+    def problems(self) -> tuple[str, ...]:
         """What is wrong with how etcd is run, for people."""
+        return tuple(self._problems.values())
 
     async def run(self) -> None:
         """Until it is cancelled; failures are tried again."""
@@ -75,6 +79,9 @@ class Maintenance:
             while True:
                 try:
                     await self.look()
+                    self._note("upkeep", None)
+                except _wire.Refused as error:  # again and again, until somebody knows
+                    self._note("upkeep", f"etcd cannot be looked after: {error.message}")
                 except StoreError as error:
                     log.debug("etcd could not be looked after: %s", error.message)
                 except Exception:  # the next look may do better
@@ -102,21 +109,22 @@ class Maintenance:
             return
         operations, size = self._limits
         most = _DEFAULT_REQUEST + MIB // 4
-        takes = self._members.takes
+        takes, key = self._members.takes, self._lock
         try:
-            good = await takes(operations, 0) and await takes(1, most if size > most else 0)
+            good = await takes(key, operations, 0)
+            good = good and await takes(key, 1, most if size > most else 0)
         except _wire.StoreFull:  # it refuses any transaction now
             return
-        self._checked = True
-        if good:
+        except _wire.Refused as error:
+            self._note("limits", f"what etcd takes at once is not known: {error.message}")
             return
+        self._checked = True
         problem = (
             "etcd takes less in one transaction than this process was told: start it with "
             f"--max-txn-ops={operations} and --max-request-bytes={size}, or set "
             "NARU_ETCD_MAX_TXN_OPS and NARU_ETCD_MAX_REQUEST_BYTES to what it takes"
         )
-        log.error("%s", problem)
-        self.problems = (problem,)
+        self._note("limits", None if good else problem)
 
     async def _statuses(self) -> tuple[list[Member], bool]:
         """All members that answer, and whether one does not."""
@@ -161,16 +169,28 @@ class Maintenance:
             return  # without another member there might be no majority
         # A full etcd does not say what compaction has freed before it writes again.
         everyone = found.full and not self._emptied
-        for member in to_defragment(members, found, self._policy, everyone=everyone):
-            await self._members.defragment(member.endpoint)
-            now = await self._members.status(member.endpoint)
-            log.info(
-                "etcd at %s is defragmented: %d MiB instead of %d",
-                member.endpoint, now.size // MIB, member.size // MIB,
-            )  # fmt: skip
-        self._emptied = found.full
+        try:
+            for member in to_defragment(members, found, self._policy, everyone=everyone):
+                await self._defragment(member)
+        except _wire.Refused as error:
+            self._note(
+                "defragmentation",
+                f"etcd's files cannot be made smaller: {error.message}. etcd lets only the role "
+                "root defragment: give it to the user, or run `etcdctl defrag` yourself",
+            )
+        else:
+            self._emptied = found.full
+            self._note("defragmentation", None)
         if found.full:
             await self._disarm()
+
+    async def _defragment(self, member: Member) -> None:
+        await self._members.defragment(member.endpoint)
+        now = await self._members.status(member.endpoint)
+        log.info(
+            "etcd at %s is defragmented: %d MiB instead of %d",
+            member.endpoint, now.size // MIB, member.size // MIB,
+        )  # fmt: skip
 
     async def _disarm(self) -> None:
         members, missing = await self._statuses()
@@ -185,6 +205,14 @@ class Maintenance:
         elif found.short and not self._warned:
             log.warning("etcd is nearly full (%s)", _filled(found))
         self._warned = found.short
+
+    def _note(self, what: str, problem: str | None) -> None:
+        """Keeps what is wrong, and logs it when it is new; None: it is right now."""
+        if problem is None:
+            self._problems.pop(what, None)
+        elif self._problems.get(what) != problem:
+            self._problems[what] = problem
+            log.error("%s", problem)
 
     async def _leave(self) -> None:
         """Lets another replica take over at once."""

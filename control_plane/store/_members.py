@@ -112,12 +112,15 @@ class Members:
     async def give_up(self, lease: int) -> None:
         await self._call(LeaseStub, "LeaseRevoke", LeaseRevokeRequest(ID=lease))
 
-    async def takes(self, operations: int, padding: int) -> bool:
-        """Whether etcd takes a transaction so large. This one reads and writes nothing."""
-        never = Compare(
-            target=Compare.VERSION, result=Compare.LESS, key=b"0" * max(1, padding), version=0
-        )
-        reads = [RequestOp(request_range=RangeRequest(key=b"0"))] * operations
+    async def takes(self, key: bytes, operations: int, padding: int) -> bool:
+        """Whether etcd takes a transaction so large. This one reads and writes nothing.
+
+        `key` is one that this process may read, and so it may all that begin with it: etcd looks
+        at the rights first.
+        """
+        padded = key + b"0" * padding
+        never = Compare(target=Compare.VERSION, result=Compare.LESS, key=padded, version=0)
+        reads = [RequestOp(request_range=RangeRequest(key=key))] * operations
         try:
             await self._call(KVStub, "Txn", TxnRequest(compare=[never], success=reads))
         except TooLarge:

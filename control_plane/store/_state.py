@@ -57,7 +57,8 @@ class ReflectorState:
     @property
     def problems(self) -> Mapping[str, StoredProblem]:
         """The documents that are kept out, by their short key."""
-        return MappingProxyType({each.key: each for each in self._problems.values()})
+        # A copy, which is made at once: a thread may be amid a listing.
+        return MappingProxyType({each.key: each for each in self._problems.copy().values()})
 
     @property
     def cluster(self) -> int:

@@ -36,6 +36,7 @@ from control_plane.store.errors import StoreUnavailable, TooLarge
 _DELETE: Final = 1
 _BROADCAST: Final = -1
 """The watch id of an answer to a probe."""
+_DENIED: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _REQUEST_OVERHEAD: Final = 512
 """etcd measures a request with its own raft header around it; this is more than that takes."""
 
@@ -138,6 +139,7 @@ def watch_message(response: Any) -> WatchMessage:
 def failure(code: grpc.StatusCode, details: str, endpoint: str) -> StoreUnavailable | TooLarge:
     """The error of a failed call, fit to be shown."""
     where = f"etcd at {endpoint}"
+    denied = "auth: permission denied" in details  # some calls say it without a code of its own
     match code:
         case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.RESOURCE_EXHAUSTED if any(
             words in details for words in _TOO_LARGE
@@ -152,7 +154,7 @@ def failure(code: grpc.StatusCode, details: str, endpoint: str) -> StoreUnavaila
                 f"{where} is full: nothing was written, and everything else goes on. Old history "
                 "is being removed; if this stays, raise its --quota-backend-bytes"
             )
-        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+        case _ if denied or code in _DENIED:
             return Refused(
                 f"{where} refuses this process ({details}): check NARU_ETCD_USER and the rights "
                 "that its roles have"

@@ -17,7 +17,7 @@ from typing import Final
 from control_plane.store._client import EtcdClient, ListExpired
 from control_plane.store._layout import Layout
 from control_plane.store._lkg import Kept
-from control_plane.store._records import Created, Record
+from control_plane.store._records import Created, Page, Record
 from control_plane.store._state import Decode, ReflectorState
 from control_plane.store.errors import StoreError, StoreUnavailable
 from control_plane.store.model import Snapshot, StoredProblem
@@ -53,22 +53,16 @@ class Reflector:
         self._changed = asyncio.Event()
         self._reading = asyncio.Lock()
         self._logged: Mapping[str, StoredProblem] = {}
+        self.snapshot = Snapshot()
+        """The newest state known; empty until `synced`."""
+        self.synced = False
+        """Whether there is a state: etcd was listed at least once, or one was restored."""
         self.restored: Kept | None = None
         """What `snapshot` was restored from, until etcd itself has been listed."""
         self.connected = False
         """Whether a watch stands."""
         self.trouble: str | None = "etcd has not been read yet"
         """Why the snapshot may be old; `None` while a watch stands."""
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """The newest state known; empty until `synced`."""
-        return self._state.snapshot
-
-    @property
-    def synced(self) -> bool:
-        """Whether there is a state: etcd was listed at least once, or one was restored."""
-        return self._state.synced
 
     @property
     def problems(self) -> Mapping[str, StoredProblem]:
@@ -80,11 +74,18 @@ class Reflector:
         state = self._state
         return Kept.of(state.cluster, state.snapshot.revision, list(state.raw.values()))
 
-    def restore(self, kept: Kept) -> None:
-        """Begins with what an earlier process knew, unless etcd has been listed meanwhile."""
-        if not self.synced:
+    async def restore(self, kept: Kept) -> bool:
+        """Begins with what an earlier process knew; false if etcd has been listed meanwhile.
+
+        A listing whose first page is there is waited for: what etcd has goes before what it had.
+        """
+        async with self._reading:
+            if self.synced:
+                return False
+            snapshot = await asyncio.to_thread(self._restore, kept)
             self.restored = kept
-            self._publish(self._state.restore(kept.cluster, kept.revision, kept.restored()))
+            self._publish(snapshot)
+        return True
 
     async def run(self) -> None:
         """Follows etcd until it is cancelled; every failure of etcd is survived."""
@@ -158,36 +159,41 @@ class Reflector:
 
     async def look_again(self) -> None:
         """Read everything again: what could not be opened may open now. Raises StoreError."""
-        cluster, revision, records = await self._listing()
+        first = await self._page(self._layout.start)
+        cluster, revision, records = await self._listing(first)
         async with self._reading:
             known = self.restored is None and self.synced
             if known and revision >= self.snapshot.revision:  # else the watch was faster
                 self._publish(self._state.listed(cluster, revision, records))
 
     async def _list(self) -> None:
-        found = await self._listing()
+        first = await self._page(self._layout.start)
         async with self._reading:
+            found = await self._listing(first)
             # Reading ten thousand documents takes seconds, in which others are to be served.
             listed = await asyncio.to_thread(self._state.listed, *found)
-        self.restored = None
-        self._publish(listed)
+            self.restored = None
+            self._publish(listed)
 
-    async def _listing(self) -> tuple[int, int, list[Record]]:
-        """The cluster, a revision, and everything that it has at that revision."""
-        layout, start, revision = self._layout, self._layout.start, 0
-        records: list[Record] = []
-        while True:
-            page = await self._client.page(
-                start, layout.end, revision, self._page_size, CALL_TIMEOUT
-            )
+    def _restore(self, kept: Kept) -> Snapshot | None:
+        return self._state.restore(kept.cluster, kept.revision, kept.restored())
+
+    async def _listing(self, page: Page) -> tuple[int, int, list[Record]]:
+        """The cluster, a revision, and everything that it has at that revision, from page one."""
+        records = list(page.records)
+        while page.more and page.records:
+            page = await self._page(page.records[-1].key + b"\0", page.revision)
             records += page.records
-            revision = page.revision
-            if not page.more or not page.records:
-                return page.cluster, revision, records
-            start = page.records[-1].key + b"\0"
+        return page.cluster, page.revision, records
+
+    async def _page(self, start: bytes, revision: int = 0) -> Page:
+        end, size = self._layout.end, self._page_size
+        return await self._client.page(start, end, revision, size, CALL_TIMEOUT)
 
     def _publish(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
+            # Only here, in the loop: a thread may be amid the next one.
+            self.snapshot, self.synced = snapshot, True
             self._log_problems()
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from control_plane.store import _guard, _sealed, _wire
+from control_plane.store import _guard, _right_key, _sealed, _wire
 from control_plane.store._access import EtcdAccess
 from control_plane.store._client import EtcdClient, Outcome
 from control_plane.store._deadline import Deadline
@@ -99,6 +99,7 @@ class Store:
         )
         self._turn = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
+        self._failure: str | None = None
         self._kept, self._patience = last_known_good, patience
         self.reflector = Reflector(
             self._client, self.codec.decode, self._layout, page_size=page_size, silence=silence
@@ -111,7 +112,7 @@ class Store:
     @property
     def unsaved(self) -> str | None:
         """Why the newest state is not on disk, where it should be."""
-        return self._keeper.trouble if self._keeper else None
+        return self._failure or (self._keeper.trouble if self._keeper else None)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -128,6 +129,8 @@ class Store:
         if self._keeper is not None:
             works += [self._keeper.run(), self._keep(), self._fall_back()]
         self._tasks = [asyncio.create_task(work) for work in works]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """Stops following and closes the connections."""
@@ -135,9 +138,15 @@ class Store:
             await self._keeper.flush()
         for task in self._tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         await self._client.close()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Says that a task has died, which others would notice late."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the store's own work has failed", exc_info=error)
+            self._failure = f"it has failed with {type(error).__name__}: see the log"
 
     async def _keep(self) -> None:
         """Has every state of etcd written to disk, now and then."""
@@ -155,11 +164,14 @@ class Store:
             return
         try:
             kept = await asyncio.to_thread(self._kept.read)
+            restored = kept is not None and await self.reflector.restore(kept)
         except SnapshotRefused as error:
             log.error("the snapshot %s is not used: %s", self._kept.path, error)
             return
-        if kept is not None and not self.reflector.synced:
-            self.reflector.restore(kept)
+        except Exception:  # etcd is waited for, as without a snapshot
+            log.exception("the snapshot %s is not used", self._kept.path)
+            return
+        if restored:
             revision = self.reflector.snapshot.revision
             log.warning("no etcd: serving revision %d out of %s", revision, self._kept.path)
 
@@ -195,6 +207,7 @@ class Store:
                 changes = build(snapshot)
                 if not changes:
                     return snapshot.revision
+                _right_key.check(snapshot, self.reflector.problems, changes)
                 revision = await self._write(snapshot.guard, changes, deadline)
                 if revision is not None:
                     await self._seen(revision, deadline)

@@ -15,7 +15,7 @@ from control_plane.xds.roll import Roll
 from control_plane.xds.serving import Serving
 from control_plane.xds.silence import Silence
 from control_plane.xds.sotw import SotwRequest
-from control_plane.xds.stream import Stream
+from control_plane.xds.stream import Node, Stream
 from control_plane.xds.subscription import Answer, Response
 from control_plane.xds.switch import Refusal, Switch
 from control_plane.xds.workers import Workers
@@ -82,6 +82,11 @@ class Core:
             if self._workers.join(self._joined, stream.node):
                 self._switch.serve_beside(self._workers.resources)
         return self._joined
+
+    def is_taken(self, node: Node) -> bool:
+        """Whether a node that is connected has this id, and is another: its workers are others."""
+        each = (self._streams[number].node for number in self.ledger.streams(node.id))
+        return not node.observes and any(known.workers != node.workers for known in each)
 
     def leave(self, number: int, now: float) -> None:
         stream = self._streams.pop(number)

@@ -7,8 +7,10 @@ event loop; nothing here blocks.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import grpc.aio
 
@@ -23,6 +25,11 @@ from control_plane.xds.stream import Stream
 from control_plane.xds.subscription import Response
 from control_plane.xds.switch import Refusal
 
+log = logging.getLogger("naru.xds")
+
+LOOK: Final = 0.01
+"""Seconds from one look of those who wait to the next: a fleet answers hundreds of times in it."""
+
 
 class Hub:
     """Serves the newest target by ADS, and moves from one to the next without a gap.
@@ -31,8 +38,8 @@ class Hub:
     how long a client that does not answer holds up everybody else. Before the first target nothing
     is answered, so a control plane that has just started takes nothing away from anybody.
     `on_sent` is told of every response.
-    `examined`: somebody takes every `refusal`, sets another target if there is any, and calls
-    `judged`.
+    `examined`: somebody takes every `refusal`, sets another target if there is any, knowing of it,
+    and calls `judged`.
 
     `replica` is this control plane's name among those that share one etcd. Whoever carries reports
     between them sets `on_news`, and uses `take_news`, `report` and `hear`.
@@ -59,6 +66,8 @@ class Hub:
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: set[asyncio.Future[None]] = set()
+        self._waking: asyncio.TimerHandle | None = None
+        self._looked = 0.0
 
     @property
     def ledger(self) -> Ledger:
@@ -70,15 +79,20 @@ class Hub:
         return self._core.last_good
 
     def set_target(self, compiled: Compiled) -> None:
-        """The newest target wins; it starts as soon as the present move is over."""
-        self._core.set_target(compiled, self._clock())
-        self._after()
+        """The newest target wins; it starts as soon as the present move is over.
+
+        One that was made before a `refusal` was taken has the same fault: it is dropped, and
+        whoever takes the refusal sets another.
+        """
+        if self._refusals.empty():
+            self._core.set_target(compiled, self._clock())
+            self._after()
 
     async def wait(self, revision: int, timeout: float) -> RevisionStatus:
         """The status of a revision once it is applied or rejected, or after `timeout` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        while (status := self.ledger.status(revision)).state == "pending":
+        while self.ledger.state(revision) == "pending":
             news: asyncio.Future[None] = loop.create_future()
             self._waiting.add(news)
             try:
@@ -86,8 +100,8 @@ class Hub:
             finally:
                 self._waiting.discard(news)
             if loop.time() >= deadline:
-                return self.ledger.status(revision)
-        return status
+                break
+        return self.ledger.status(revision)
 
     async def refusal(self) -> Refusal:
         """The next refusal that took a target back; the last good one is served meanwhile.
@@ -142,6 +156,11 @@ class Hub:
         server.add_generic_rpc_handlers((handlers(self),))
 
     def join(self, stream: Stream) -> int:
+        if self._core.is_taken(stream.node):
+            log.warning(
+                "two nodes have the id %r: each of them needs one of its own (NARU_NODE_ID)",
+                stream.node.id,
+            )
         number = self._core.join(stream)
         self._after()
         return number
@@ -162,12 +181,12 @@ class Hub:
         return response
 
     def _after(self) -> None:
-        """Something happened: those who wait look again, and the timer is set anew."""
+        """Something happened: those who wait look again soon, and the timer is set anew."""
         if self._core.has_news:
             self.on_news()
-        for news in self._waiting:
-            if not news.done():
-                news.set_result(None)
+        if self._waiting and self._waking is None:
+            loop = asyncio.get_running_loop()
+            self._waking = loop.call_at(self._looked + LOOK, self._wake)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -175,6 +194,12 @@ class Hub:
         if deadline is not None:
             delay = max(0.0, deadline - self._clock())
             self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+
+    def _wake(self) -> None:
+        self._waking, self._looked = None, asyncio.get_running_loop().time()
+        for news in self._waiting:
+            if not news.done():
+                news.set_result(None)
 
     def _tick(self) -> None:
         self._timer = None

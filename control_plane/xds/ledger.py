@@ -19,6 +19,8 @@ from control_plane.xds.serving import NOTHING, Serving, Stamp
 from control_plane.xds.stream import Stream, is_pending
 
 State = Literal["pending", "applied", "rejected"]
+WORKERS = "ext_proc"
+"""The cluster that workers say they are of (`ext_proc/ads.py`)."""
 MAX_REJECTIONS = 256
 MAX_ABSENT = 1024
 
@@ -113,7 +115,7 @@ class Ledger:
 
     def status(self, revision: int) -> RevisionStatus:
         """Where a revision stands, at the nodes that are connected and those that refused it."""
-        rejected = next((a for a in reversed(self._rejected) if a.carried(revision)), None)
+        rejected = self._rejection(revision)
         nodes: dict[str, NodeRevision] = {}
         for name, record in sorted(self._records.items()):
             words = record.words.get(rejected.revision if rejected else revision)
@@ -121,14 +123,29 @@ class Ledger:
                 nodes[name] = self._at(record, revision, words, rejected is not None)
         for name, report in sorted(self._elsewhere().items()):
             nodes[name] = self._at_report(report, revision, rejected)
-        states = {node.state for node in nodes.values()}
-        if self.expected:
-            states.add("pending")
-        if rejected is not None and self._is_examined(rejected.revision):
-            return RevisionStatus(revision, "pending", nodes)
-        if rejected or "rejected" in states:
-            return RevisionStatus(revision, "rejected", nodes)
-        return RevisionStatus(revision, "applied" if states == {"applied"} else "pending", nodes)
+        return RevisionStatus(revision, self.state(revision), nodes)
+
+    def state(self, revision: int) -> State:
+        """Where a revision stands everywhere: without what is said of each node it costs little."""
+        if rejected := self._rejection(revision):
+            return "pending" if self._is_examined(rejected.revision) else "rejected"
+        states: set[State] = {"pending"} if self.expected else set()
+        for record in self._records.values():
+            words = record.words.get(revision)
+            if record.streams or words:
+                states.add(_state(words, record.applied_revision >= revision))
+        for report in self._elsewhere().values():
+            states.add(_state(report.words.get(revision), report.applied >= revision))
+        if "rejected" in states:
+            return "rejected"
+        return "applied" if states == {"applied"} and self._has_envoy() else "pending"
+
+    def _has_envoy(self) -> bool:
+        """Whether anybody is there who serves calls: what only workers have is not live."""
+        here = (record.streams.values() for record in self._records.values())
+        clusters = {stream.node.cluster for streams in here for stream in streams}
+        clusters |= {report.cluster for report in self._elsewhere().values()}
+        return bool(clusters - {WORKERS})
 
     def hear(self, name: str, report: Report | None) -> None:
         """What another replica says of a node; None: it says nothing any more.
@@ -284,6 +301,9 @@ class Ledger:
             record.words.pop(revision, None)
             record.rejects = 0 if record.rejects == revision else record.rejects
 
+    def _rejection(self, revision: int) -> _Attempt | None:
+        return next((a for a in reversed(self._rejected) if a.carried(revision)), None)
+
     def _is_examined(self, revision: int) -> bool:
         elsewhere = (r for r in self._reports.values() if r.rejects == revision)
         return bool(self._examined[revision]) or any(report.examining for report in elsewhere)
@@ -352,6 +372,12 @@ class Ledger:
         absent = [name for name, record in self._records.items() if not record.streams]
         for name in absent[: max(0, len(absent) - MAX_ABSENT)]:
             del self._records[name]
+
+
+def _state(words: str | None, applied: bool) -> State:
+    if words:
+        return "rejected"
+    return "applied" if applied else "pending"
 
 
 def _types(stream: Stream, serving: Serving) -> dict[str, TypeStatus]:

@@ -30,6 +30,8 @@ MAX_NODE_ID = 253
 """As long as a host's name may be (RFC 1035, section 2.3.4). People read it, and etcd's keys."""
 _MAX_SHOWN = 256  # of the node's cluster and user agent, which are there for people only
 MAX_WORKERS = 256
+MAX_SOCKET_PATH = 107
+"""Bytes: `sockaddr_un.sun_path` holds no more, and an Envoy refuses the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,8 @@ def _workers(metadata: Struct) -> tuple[Worker, ...] | None:
         return None
     each = (item.struct_value.fields for item in ours.fields["ext_proc"].list_value.values)
     found = [Worker(one["id"].string_value, one["path"].string_value) for one in each]
+    if max((len(worker.path.encode()) for worker in found), default=0) > MAX_SOCKET_PATH:
+        raise TooMuch("bytes in the path of a worker's socket", MAX_SOCKET_PATH)
     return tuple(
         worker for worker in found[:MAX_WORKERS] if worker.path and len(worker.id) <= MAX_TEXT
     )

@@ -30,10 +30,10 @@ from control_plane.xds.serving import NOTHING, ROUTING, Serving, Stamp, Table, i
 from control_plane.xds.stream import Progress
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Refusal:
     """A node refused a response, and with it the target. `names`: what was in the response;
-    `named`: those of them that its words name."""
+    `named`: those of them that its words name. Each is an event: equal to itself alone."""
 
     node: str
     type_url: str

@@ -13,7 +13,6 @@ Source: `envoy/config/endpoint/v3/endpoint.proto`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 
 from envoy.config.core.v3.health_check_pb2 import HEALTHY, UNHEALTHY
@@ -21,8 +20,6 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from control_plane.compile.model import ENDPOINT, XdsResource
 from control_plane.xds.stream import Node, Worker
-
-log = logging.getLogger(__name__)
 
 MAX_REMEMBERED = 1024
 
@@ -39,11 +36,7 @@ class Workers:
         """A stream of an Envoy began; whether `resources` changed."""
         if node.workers is None:
             return False
-        streams = self._streams.setdefault(node.id, {})
-        streams[number] = node.workers
-        if node.workers != _oldest(streams):
-            text = "node %s names other workers than an older stream of it, whose workers stay"
-            log.warning(text, node.id)
+        self._streams.setdefault(node.id, {})[number] = node.workers
         return self._renew((node.id,))
 
     def leave(self, number: int, node: Node) -> bool:

@@ -70,6 +70,6 @@ def _report(code: int, answer: dict[str, Any]) -> None:
         for node, found in sorted((status.get("nodes") or {}).items())
         if found.get("state") != "applied"
     ]
-    nodes = "\n".join(waiting) or "  no node is connected"
+    nodes = "\n".join(waiting) or "  no Envoy is connected"
     if code == 202:
         raise NotLive(f"Revision {answer.get('revision')} is stored, but not live yet:\n{nodes}")

@@ -49,7 +49,9 @@ def _show(found: Mapping[str, Any], form: Format, options: GlobalOptions) -> Non
 
 def _headline(status: Mapping[str, Any]) -> str:
     """The newest revision, and if it is not live, why."""
-    lines = [f"Revision {status['revision']}: {status['state']}"]
+    aside = len(status.get("set_aside") or ())
+    besides = f", with {aside} set aside" if aside else ""
+    lines = [f"Revision {status['revision']}: {status['state']}{besides}"]
     for problem in status.get("compile_problems", []):
         lines.append(f"  not compiled: {problem['field']}: {problem['message']}")
     for node, words in status.get("refused", {}).items():

@@ -170,7 +170,9 @@ class Api:
 
 @contextlib.asynccontextmanager
 async def running_api(
-    limits: ApiLimits | None = None, compiler: Callable[[], Any] | None = None
+    limits: ApiLimits | None = None,
+    compiler: Callable[[], Any] | None = None,
+    keys: Any = None,
 ) -> AsyncIterator[Api]:
     """An `Api` whose snapshots are compiled as they come."""
     store, nodes, seen = MemoryStore(), Nodes(), list[str]()
@@ -178,7 +180,9 @@ async def running_api(
     metrics = Metrics()
     compilation = CompileLoop(make, nodes, metrics.compiled)
     token = AdminToken(TOKEN)
-    state = State(store, store, compilation, nodes, token, metrics, limits or ApiLimits())
+    state = State(
+        store, store, compilation, nodes, token, metrics, limits or ApiLimits(), keys=keys
+    )
     following = asyncio.create_task(compilation.run(store.subscribe()))
     transport = httpx.ASGITransport(create_app(state))
     http = httpx.AsyncClient(

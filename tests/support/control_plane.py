@@ -56,6 +56,10 @@ class ControlPlaneProcess:
     def xds(self) -> str:
         return self._address("xDS on ")
 
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def start(self) -> None:
         """Starts it and waits until it is ready."""
         self.spawn()

@@ -71,6 +71,10 @@ class EtcdProcess:
         assert self._process is not None, "etcd does not run"
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Starts it and waits until it can be written to."""
         self.directory.mkdir(parents=True, exist_ok=True)

@@ -46,6 +46,7 @@ class Node:
         self.refused: Counter[tuple[str, str]] = Counter()
         """Offers of what it refuses, by name and version."""
         self.silent = False
+        self.words = "it is bad"
         self.dislikes: Callable[[XdsResource], bool] = is_bad
         self.join(hub)
 
@@ -63,6 +64,11 @@ class Node:
     def speak(self) -> None:
         self.silent = False
         self._wake()
+
+    def speak_at_once(self) -> None:
+        """In this turn of the event loop."""
+        self.silent = False
+        self._pump()
 
     @property
     def routes(self) -> bytes:
@@ -84,7 +90,7 @@ class Node:
         self.refused.update((xds.name, xds.version) for xds in bad)
         error = None
         if bad:
-            error = f"cannot take {', '.join(xds.name for xds in bad)}: it is bad"
+            error = f"cannot take {', '.join(xds.name for xds in bad)}: {self.words}"
         answer = DeltaRequest(nonce=response.nonce, error=error)
         self.hub.request(self._number, response.type_url, answer)
 

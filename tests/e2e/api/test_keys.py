@@ -68,6 +68,11 @@ def test_the_command_rotates_lists_and_drops(process: ControlPlaneProcess) -> No
         old = old_line.split()[0]
         assert naru("prune") == f"Dropped: {old}.\n"
         assert old not in naru("list")
+        (entry,) = http.get(f"/api/v1/audit?resource=keys/{old}").json()["items"]
+        assert (entry["action"], entry["resources"]) == (
+            "POST /api/v1/keys/prune",
+            [{"kind": "Key", "name": old, "change": "deleted"}],
+        )
         assert OLD not in (process.directory / "kek").read_text()
         assert (process.directory / "control_plane.lkg").read_bytes()[:16] not in (
             b"",
@@ -112,4 +117,6 @@ def test_only_an_admin_comes_near(process: ControlPlaneProcess) -> None:
         entries = http.get("/api/v1/audit").json()["items"]
         (entry,) = [each for each in entries if each["action"] == "POST /api/v1/keys/rotate"]
         assert entry["message"] == "as every year"
-        assert entry["resources"] == [{"kind": "Key", "name": "primary", "change": "created"}]
+        primary = {"kind": "Key", "name": "primary", "change": "created"}
+        assert entry["resources"] == [primary | {"id": rotated.json()["primary"]}]
+        assert http.get("/api/v1/audit?resource=keys/primary").json()["items"] == [entry]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import stat
 import time
@@ -189,3 +190,24 @@ class TestWhatKeepsItFromStarting:
         assert code == 2
         assert "NARU_API_ADDRESS" in log
         assert "NARU_DRAIN_SECONDS" in log
+
+
+def test_with_a_wrong_key_it_serves_nothing_and_takes_nothing_away(
+    etcd: EtcdProcess, tmp_path: Path
+) -> None:
+    """A data plane that has the configuration keeps it, for nobody tells it otherwise."""
+    with ControlPlaneProcess(tmp_path / "cp", etcd.endpoint) as right, right.client() as http:
+        assert http.put("/api/v1/credentials/key", json=credential(secret=CANARY)).is_success
+        right.stop()
+    other = base64.b64encode(b"another key of thirty-two bytes!").decode()
+    wrong = ControlPlaneProcess(tmp_path / "cp", etcd.endpoint, NARU_KEK=other)
+    with process_spawned(wrong), wrong.client() as http:
+        until(lambda: "nothing is served" in wrong.log(), 20, wrong.log)
+        ready = http.get("/readyz")
+        assert ready.status_code == 503
+        assert "key-encryption key" in ready.json()["missing"][0]
+        refused = http.put("/api/v1/credentials/new", json=credential("new", secret="other-secret"))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (500, "wrong_kek")
+    with ControlPlaneProcess(tmp_path / "cp", etcd.endpoint) as right, right.client() as http:
+        assert http.get("/api/v1/credentials/key").status_code == 200
+        right.stop()

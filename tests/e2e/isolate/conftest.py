@@ -19,6 +19,7 @@ from tests.support.provider import Provider, running_provider
 from tests.support.roles import Places, connected, role
 
 FLAWED = "tests.support.flawed_control_plane"
+BASIS = {"credentials/key", "upstreams/provider", "proxies/first"}
 REFUSED = ("http.gateway.rds.naru.update_rejected", "cluster_manager.cds.update_rejected")
 
 
@@ -71,15 +72,51 @@ class Fleet:
         keys = self.etcd.ctl("get", "/naru/v1/records/parked/", "--prefix", "--keys-only")
         return {line.rpartition("parked/")[2] for line in keys.split()}
 
+    def stored(self) -> set[str]:
+        """The resources in etcd."""
+        keys = self.etcd.ctl("get", "/naru/v1/resources/", "--prefix", "--keys-only")
+        return {line.rpartition("resources/")[2] for line in keys.split()}
+
     def forget(self, *names: str) -> None:
         """Deletes proxies and upstreams of these names."""
         for plural in ("proxies", "upstreams"):
             for name in names:
                 self.api.delete(f"/api/v1/{plural}/{name}")
 
+    def start(self) -> None:
+        """The control plane, once more; at another address of its API."""
+        self.control_plane.start()
+        self.api.base_url = f"http://{self.control_plane.api}"
+        wait_for(lambda: connected(self.api) == {"envoy", "worker"}, 40, "both nodes connected")
+
+    def restore(self) -> None:
+        """As it was before a test, however that ended."""
+        if not self.etcd.is_running:
+            self.etcd.start()
+        if not self.control_plane.is_running:
+            self.start()
+        wait_for(self._is_clean, 20, "nothing but what was there before")
+        wait_for(lambda: not self.aside() and not self.records(), 20, "nothing set aside")
+
+    def _is_clean(self) -> bool:
+        """Deletes the users before what they use, again if the API has yet to find etcd."""
+        left = self.stored() - BASIS
+        for plural in ("proxies", "upstreams", "credentials"):
+            for name in left:
+                if name.startswith(f"{plural}/"):
+                    self.api.delete(f"/api/v1/{name}")
+        return not left
+
+
+@pytest.fixture
+def fleet(running: Fleet) -> Iterator[Fleet]:
+    """Nothing in it but a proxy, its upstream and a credential."""
+    yield running
+    running.restore()
+
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     root: Path = tmp_path_factory.mktemp("fleet")
     with ExitStack() as stack:
         provider = stack.enter_context(running_provider())
@@ -94,13 +131,13 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         caller = httpx.Client(base_url=f"http://{places.gateway}", timeout=60)
         stack.enter_context(caller)
         wait_for(lambda: connected(api) == {"envoy", "worker"}, 40, "both nodes connected")
-        running = Fleet(places, etcd, control_plane, api, caller, provider)
+        made = Fleet(places, etcd, control_plane, api, caller, provider)
         key = {"type": "bearer", "secret": provider.key, "allowedHosts": ["127.0.0.1"]}
-        first = running.apply(
-            document("Credential", "key", key), running.upstream("provider"), running.proxy("first")
+        first = made.apply(
+            document("Credential", "key", key), made.upstream("provider"), made.proxy("first")
         )
         assert first.status_code == 200, first.text
-        yield running
+        yield made
 
 
 def replica(

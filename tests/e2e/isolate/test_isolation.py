@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tests.e2e.isolate.conftest import Fleet, replica
 from tests.support.gateway import wait_for
-from tests.support.roles import connected
 
 NOT_A_CERTIFICATE = (
     "-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n"
@@ -38,13 +37,14 @@ def test_of_routes_that_envoy_refuses_without_a_name_exactly_the_bad_ones_are_fo
         assert fleet.call(name).status_code == 200, name
     for name in bad:
         assert fleet.call(name).json()["error"]["code"] == "proxy_rejected"
+    # Once: neither write is offered while nodes have yet to answer the other, or its refusal has yet
+    # to be taken. (Only an Envoy that is silent for all of `Hub.patience` would be offered both.)
     assert fleet.refusals() == refusals + 1
     wait_for(lambda: fleet.records() == {f"proxies/{name}" for name in bad}, 10, "the records")
     revision = refused.json()["error"].get("revision") or refused.headers["x-naru-revision"]
     fleet.forget(*bad)
     wait_for(lambda: not fleet.records(), 10, "no record of what has been deleted")
     assert fleet.api.get(f"/api/v1/revisions/{revision}").json()["state"] == "rejected"
-    fleet.forget(*good, "someone-elses")
 
 
 def test_a_plan_that_the_worker_refuses(fleet: Fleet) -> None:
@@ -54,7 +54,8 @@ def test_a_plan_that_the_worker_refuses(fleet: Fleet) -> None:
     assert "gibberish" in answer.text
     assert fleet.call("beside").status_code == 200
     assert fleet.call("bad-plan-1").status_code == 503
-    fleet.forget("bad-plan-1", "beside")
+    again = fleet.apply(fleet.proxy("bad-plan-1"), fleet.proxy("beside"))
+    assert (again.status_code, fields(again.json())) == (422, {"proxies/bad-plan-1"})
 
 
 def test_the_good_clusters_of_a_refused_response_are_used_and_none_is_left(fleet: Fleet) -> None:
@@ -73,7 +74,6 @@ def test_the_good_clusters_of_a_refused_response_are_used_and_none_is_left(fleet
     assert fleet.call("wrong").status_code == fleet.call("late").status_code == 200
     wait_for(lambda: not fleet.records(), 10, "no record of what is mended")
     assert not fleet.aside()
-    fleet.forget("late", "wrong", "one")
 
 
 def test_neither_a_restart_nor_another_replica_offers_it_again(
@@ -89,9 +89,7 @@ def test_neither_a_restart_nor_another_replica_offers_it_again(
         assert fleet.aside(api) == aside
     fleet.control_plane.stop()
     assert fleet.call("edited").status_code == 200
-    fleet.control_plane.start()
-    fleet.api.base_url = f"http://{fleet.control_plane.api}"
-    wait_for(lambda: connected(fleet.api) == {"envoy", "worker"}, 40, "both nodes connected")
+    fleet.start()
     done = fleet.apply(fleet.proxy("after"))
     assert done.status_code == 200, done.text
     assert fleet.aside() == aside
@@ -100,7 +98,6 @@ def test_neither_a_restart_nor_another_replica_offers_it_again(
     assert fleet.call("after").status_code == 200
     fleet.apply(fleet.upstream("edited"))
     wait_for(lambda: not fleet.records(), 10, "no record of what is mended")
-    fleet.forget("edited", "after")
 
 
 def test_a_refusal_while_etcd_is_away_is_saved_when_it_is_back(fleet: Fleet) -> None:
@@ -113,8 +110,6 @@ def test_a_refusal_while_etcd_is_away_is_saved_when_it_is_back(fleet: Fleet) -> 
     assert fleet.call("edited").status_code == 200
     etcd.start()
     wait_for(lambda: fleet.records() == {"upstreams/edited", "proxies/edited"}, 30, "the records")
-    fleet.apply(fleet.upstream("edited"))
-    fleet.forget("edited")
 
 
 def test_a_secret_that_cannot_be_read_stops_only_its_users(fleet: Fleet) -> None:
@@ -139,7 +134,6 @@ def test_a_secret_that_cannot_be_read_stops_only_its_users(fleet: Fleet) -> None
     assert {each["serving"] for each in status["set_aside"]} == {"its last good version"}
     assert fleet.apply(credential).status_code == 200
     wait_for(lambda: not fleet.aside(), 10, "the users to be back")
-    fleet.forget("own", "beside")
 
 
 def test_a_secret_that_is_rotated_reaches_the_last_good_version(fleet: Fleet) -> None:
@@ -158,5 +152,3 @@ def test_a_secret_that_is_rotated_reaches_the_last_good_version(fleet: Fleet) ->
     key["secret"] = fleet.provider.key
     assert fleet.apply(document).status_code == 200
     assert fleet.call("edited").status_code == 200
-    fleet.apply(fleet.upstream("edited"))
-    fleet.forget("edited")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from control_plane.resources import InUse, Key, Problem, Resource, check_graph, users_of
+from control_plane.resources import InUse, Key, Problem, Resource, check_graph
 from control_plane.store import (
     Changes,
     Conflict,
@@ -40,7 +40,7 @@ def adds(resource: Resource):  # type: ignore[no-untyped-def]
 
 def removes(key: Key):  # type: ignore[no-untyped-def]
     def build(snapshot: Snapshot) -> Changes:
-        if users_of(key, snapshot.resources):
+        if snapshot.users.get(key):
             raise InUse(())
         return Changes(deletes=frozenset({key}))
 

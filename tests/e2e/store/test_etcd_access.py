@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.store import EtcdAccess, Sealer, Store, StoreUnavailable
+from control_plane.store import EtcdAccess, Policy, Sealer, Store, StoreUnavailable
 from tests.support.documents import credential
 from tests.support.etcd import EtcdProcess
 from tests.support.machine_tls import Authority
@@ -58,8 +58,8 @@ def access(ours: Authority, tmp_path: Path) -> EtcdAccess:
     return EtcdAccess(True, files.ca, files.cert, files.key, "naru", password)
 
 
-def store(etcd: EtcdProcess, access: EtcdAccess) -> Store:
-    return Store([f"https://{etcd.endpoint}"], Sealer(KEK), access=access)
+def store(etcd: EtcdProcess, access: EtcdAccess, policy: Policy | None = None) -> Store:
+    return Store([f"https://{etcd.endpoint}"], Sealer(KEK), access=access, policy=policy)
 
 
 async def trouble_of(etcd: EtcdProcess, access: EtcdAccess, words: str) -> str:
@@ -121,6 +121,51 @@ async def test_a_user_without_rights_is_told(etcd: EtcdProcess, access: EtcdAcce
         await weak.reflector.wait_for(0, 10)
         with pytest.raises(StoreUnavailable, match=r"permission denied.*NARU_ETCD_USER"):
             await put(weak, credential("a", "first"))
+
+
+async def test_the_role_of_the_documents_is_enough_to_look_after_etcd(
+    etcd: EtcdProcess, access: EtcdAccess
+) -> None:
+    forgetful = Policy(keep_seconds=0, keep_revisions=1)
+    async with store(etcd, access, forgetful) as one:
+        for number in range(5):
+            await put(one, credential("a", str(number)))
+        await one.maintenance.look()
+        assert one.maintenance.space is not None
+        assert one.maintenance.problems == ()
+        with pytest.raises(AssertionError, match="compacted"):
+            etcd.ctl("get", "x", "--rev=3")
+
+
+async def test_defragmentation_wants_root_and_the_rest_goes_on_without(
+    etcd: EtcdProcess, access: EtcdAccess, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with store(etcd, access, Policy(quota=1)) as one:  # so small that it is always due
+        await put(one, credential("a"))
+        await one.maintenance.look()
+        await one.maintenance.look()
+        (problem,) = one.maintenance.problems
+        assert "permission denied" in problem
+        assert "only the role root" in problem
+        assert caplog.text.count("cannot be made smaller") == 1
+        etcd.ctl("user", "grant-role", "naru", "root")
+        await one.maintenance.look()
+        assert one.maintenance.problems == ()
+
+
+async def test_a_user_who_may_not_look_after_etcd_is_told(
+    etcd: EtcdProcess, access: EtcdAccess
+) -> None:
+    """It may read what the limits are found out with, but not take the lock."""
+    async with store(etcd, replace(access, user="weak")) as weak:
+        running = asyncio.create_task(weak.maintenance.run())
+        try:
+            await until(lambda: weak.maintenance.problems != ())
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+        assert "cannot be looked after" in weak.maintenance.problems[0]
+        assert "NARU_ETCD_USER" in weak.maintenance.problems[0]
 
 
 async def test_a_wrong_authority_names_the_setting(

@@ -78,7 +78,7 @@ async def test_etcd_that_is_down_is_told_quickly_and_recovered_from(own_etcd: Et
         assert own_etcd.endpoint in (store.reflector.trouble or "")
         await asyncio.to_thread(own_etcd.start)
         await eventually_writes(store)
-        assert secrets_in(store.snapshot).keys() == {"a", "b"}
+        await until(lambda: secrets_in(store.snapshot).keys() == {"a", "b"})
         assert store.reflector.trouble is None
 
 
@@ -104,7 +104,7 @@ async def test_a_hanging_etcd_is_noticed_and_recovered_from(own_etcd: EtcdProces
         finally:
             own_etcd.resume()
         await eventually_writes(store)
-        assert secrets_in(store.snapshot).keys() == {"a", "b"}
+        await until(lambda: secrets_in(store.snapshot).keys() == {"a", "b"})
 
 
 async def test_a_lost_answer_is_found_out_and_the_write_made_once(
@@ -174,7 +174,7 @@ async def test_one_living_endpoint_is_enough(own_etcd: EtcdProcess, order: str) 
         await put(store, credential("a"))
         await asyncio.to_thread(own_etcd.restart, kill=True)
         await eventually_writes(store)
-        assert secrets_in(store.snapshot).keys() == {"a", "b"}
+        await until(lambda: secrets_in(store.snapshot).keys() == {"a", "b"})
 
 
 async def test_the_other_endpoint_is_taken_when_one_goes(

@@ -6,6 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -99,3 +100,30 @@ async def test_what_cannot_be_saved_is_said(own_etcd: EtcdProcess, tmp_path: Pat
         await put(store, credential("a"))
         await until(lambda: store.unsaved is not None)
         assert store.unsaved == os.strerror(17)
+
+
+async def test_what_ends_the_saving_is_said_and_nothing_else_ends(
+    own_etcd: EtcdProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(own_etcd.endpoint, **keeping(tmp_path)) as store:
+        broken = MagicMock(side_effect=RuntimeError(CANARY))
+        monkeypatch.setattr(store._keeper, "changed", broken)
+        await put(store, credential("a"))
+        await until(lambda: store.unsaved is not None)
+        assert CANARY not in (store.unsaved or "")
+        await put(store, credential("b"))
+
+
+async def test_a_fault_of_our_own_in_restoring_leaves_what_etcd_has(
+    own_etcd: EtcdProcess,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await written(own_etcd, tmp_path)
+    monkeypatch.setattr(LastKnownGood, "read", MagicMock(side_effect=RuntimeError("a bug")))
+    async with Store([own_etcd.endpoint], Sealer(KEK), **keeping(tmp_path)) as store:
+        await until(lambda: "is not used" in caplog.text)
+        await asyncio.to_thread(own_etcd.start)
+        await store.reflector.wait_for(1, 10)
+        assert secrets_in(store.snapshot) == {"a": CANARY}

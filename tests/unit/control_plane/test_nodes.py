@@ -23,6 +23,8 @@ class Keys:
 
     def __init__(self) -> None:
         self.values: dict[str, bytes] = {}
+        self.puts: list[int] = []
+        """The bytes of each write."""
         self.away = False
         self.new = True
         self.news = asyncio.Event()
@@ -34,6 +36,7 @@ class Keys:
     async def put(self, values: Mapping[str, bytes]) -> bool:
         if self.away:
             raise StoreUnavailable("away")
+        self.puts.append(sum(map(len, values.values())))
         self.values.update(values)
         self.changed({name.encode(): value for name, value in values.items()})
         self.news.set()
@@ -151,3 +154,29 @@ def test_words_are_written_without_secrets() -> None:
     site = Site()
     report = Report("a", "one", words={1: "bad key sk-secret"})
     assert site.nodes._redacted(report).words == {1: "bad key [redacted]"}
+
+
+async def test_a_fleet_is_written_in_parts_that_etcd_takes(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_nodes, "MOST_BYTES", 500)
+    names = [f"node-{number}" for number in range(50)]
+    for name in names:
+        site.join(name)
+    await site.keys.until(lambda: site.keys.values.keys() >= set(names))
+    assert max(site.keys.puts) <= 500
+    assert sum(site.keys.puts) > 500
+
+
+async def test_an_id_that_two_replicas_claim_again_and_again_is_told_of(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    for turn in range(_nodes.CLAIMS):
+        assert not caplog.records
+        site.join("a")
+        await site.keys.until(
+            lambda: (r := site.keys.report("a")) is not None and r.replica == "one"
+        )
+        for applied in (turn, turn + 1):  # one claim, whatever is told of it
+            site.foreign("a", applied=applied)
+    assert ["NARU_NODE_ID" in record.getMessage() for record in caplog.records] == [True]

@@ -156,6 +156,28 @@ async def test_a_disk_that_cannot_be_written_is_said(
 
 
 @pytest.mark.anyio
+async def test_a_fault_of_our_own_is_said_and_does_not_end_it(
+    snapshot: Snapshot, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults: list[Exception] = [RuntimeError("a bug"), OSError("without a number")]
+
+    def known() -> Known:
+        if faults:
+            raise faults.pop()
+        return KNOWN
+
+    keeper = Keeper(snapshot, known)
+    keeper.changed()
+    assert not await keeper.flush()
+    assert "OSError" in str(keeper.trouble)
+    assert not await keeper.flush()
+    assert "RuntimeError" in str(keeper.trouble)
+    assert await keeper.flush()
+    assert keeper.trouble is None
+    assert snapshot.read() == KNOWN
+
+
+@pytest.mark.anyio
 async def test_what_could_not_be_written_is_written_later(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:

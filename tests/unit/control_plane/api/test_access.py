@@ -222,6 +222,24 @@ class TestWaysAround:
         refused = await dev.apply({"kind": "nothing"}, of_team("Template", "b"))
         assert refused.status_code == 403
 
+    @pytest.mark.parametrize("query", ["", "?dry_run=true"])
+    async def test_a_reference_does_not_tell_what_other_teams_have(
+        self, api: Api, dev: As, query: str
+    ) -> None:
+        async def words(name: str) -> list[str]:
+            spec = {"upstreams": [{"name": name, "credential": name}], "template": name}
+            one = document("Proxy", "guess", spec, team="a")
+            answers = [await dev.put(one, query), await dev.apply(one, query=query)]
+            assert {answer.status_code for answer in answers} == {422}
+            return [
+                str(answer.json()["error"] | {"request_id": ""}).replace(name, "NAME")
+                for answer in answers
+            ]
+
+        for team_has in ("upstream", "credential", "template"):
+            await api.put(of_team(team_has.capitalize(), "b", "taken"))
+            assert await words("taken") == await words("nobodys"), team_has
+
     @pytest.mark.parametrize("hosts", [["127.0.0.1"], []])
     async def test_no_way_to_another_teams_credential(
         self, api: Api, dev: As, hosts: list[str]

@@ -11,6 +11,7 @@ import pytest
 
 from control_plane.compile import Aside, Compiled, Compiler, GatewaySettings, Hold
 from control_plane.resources import Key, Resource
+from tests.support.access import holder
 from tests.support.api import Api, Nodes, credential, proxy, running_api, upstream
 
 pytestmark = pytest.mark.anyio
@@ -62,6 +63,39 @@ async def test_its_writer_hears_the_nodes_words_and_others_do_not(
     assert fields(refused) == {"upstreams/openai"}
     assert "last good version stays live" in refused.json()["error"]["problems"][0]["message"]
     assert (await api.put(credential(), "?wait=1s")).status_code == 201
+
+
+async def test_written_once_more_as_it_is_it_is_refused_again(api: Api, setting: Setting) -> None:
+    """Whatever else was written meanwhile, such as the record of what is aside."""
+    setting.aside = {U: GUILTY}
+    assert (await api.put(upstream(), "?wait=1s")).status_code == 422
+    await api.put(credential())
+    for again in (
+        await api.put(upstream(), "?wait=1s"),
+        await api.apply(upstream(), credential(), query="?wait=1s"),
+        await api.call("PATCH", "/upstreams/openai?wait=1s", json={}),
+    ):
+        assert (again.status_code, fields(again)) == (422, {"upstreams/openai"})
+    assert (await api.put(credential(), "?wait=1s")).status_code == 200
+
+
+async def test_written_once_more_under_suspicion_it_is_pending(api: Api, setting: Setting) -> None:
+    setting.aside = {U: SUSPECT}
+    await api.put(upstream())
+    await api.put(credential())
+    await api.compilation.wait_for(2, 5)
+    status = (await api.put(upstream(), "?wait=50ms")).json()["status"]
+    assert (status["state"], len(status["set_aside"])) == ("pending", 1)
+
+
+async def test_of_an_earlier_version_what_is_live_says_nothing(api: Api, setting: Setting) -> None:
+    setting.aside = {U: GUILTY}
+    await api.put(upstream())
+    await api.compilation.wait_for(1, 5)
+    api.compilation.again = asyncio.Event().wait  # type: ignore[method-assign, assignment]
+    api.nodes.answer = Nodes.pending
+    late = await api.put(upstream(labels={"mended": "perhaps"}), "?wait=20ms")
+    assert (late.status_code, late.json()["status"]["set_aside"]) == (202, [])
 
 
 async def test_who_uses_it_later_is_told(api: Api, setting: Setting) -> None:
@@ -133,3 +167,26 @@ async def test_a_trial_says_what_would_be_aside_and_not_what_is(api: Api, settin
     tried = await api.put(proxy(), "?dry_run=true")
     assert tried.status_code == 422
     assert fields(tried) == {"proxies/menu-copy"}
+
+
+async def test_a_trial_tells_a_caller_of_his_own_and_not_of_others(
+    api: Api, setting: Setting
+) -> None:
+    """What he tries is not stored, so nothing but his request says that it is his."""
+    await api.put(upstream("theirs", team="b"))
+    dev = await holder(api, "developer")
+    await api.compilation.wait_for(2, 5)  # with nothing aside, as it stays while nothing is written
+    why = replace(GUILTY, reason="openai#12ab cannot be compiled", node="", since=0)
+    hidden = replace(why, reason="theirs#12ab cannot be compiled")
+    setting.aside = {U: why, Key("upstreams", "theirs"): hidden}
+    mine = upstream(team="a")
+    for tried in (
+        await dev.put(mine, "?dry_run=true"),
+        await dev.apply(mine, query="?dry_run=true"),
+    ):
+        told = {p["field"]: p["message"] for p in tried.json()["error"]["problems"]}
+        assert tried.status_code == 422
+        assert told == {
+            "upstreams/openai": why.reason,
+            "another team": "a resource of another team is in the way",
+        }

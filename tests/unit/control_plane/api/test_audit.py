@@ -8,9 +8,9 @@ import pytest
 
 from control_plane.api import _changes
 from control_plane.resources import parse
-from control_plane.store import AuditEntry, Changes, StoredRecord, StoreUnavailable
+from control_plane.store import AuditEntry, Changes, KeysInUse, StoredRecord, StoreUnavailable
 from tests.support.access import holder
-from tests.support.api import Api, credential, template, upstream
+from tests.support.api import Api, credential, running_api, template, upstream
 
 pytestmark = pytest.mark.anyio
 
@@ -200,6 +200,61 @@ class TestVerification:
         """Entries lie by their writers' clocks; the chain goes by their numbers."""
         written.store.trail.reverse()
         assert (await self.verify(written))["whole"]
+
+
+async def test_of_a_token_it_says_what_it_may(api: Api) -> None:
+    dev = await holder(api, "developer", "viewer", teams=["a", "b"])
+    await api.call("DELETE", f"/tokens/{dev.id}")
+    can = {"kind": "Token", "name": dev.id, "roles": ["developer", "viewer"], "teams": ["a", "b"]}
+    assert [entry["resources"] for entry in await entries(api)] == [
+        [can | {"change": "created"}],
+        [can | {"change": "deleted"}],
+    ]
+    assert "hash" not in "".join(str(entry["resources"]) for entry in await entries(api))
+
+
+class Turning:
+    """Drops two keys, or refuses to, as `Rotation` would."""
+
+    refusal: Exception | None = None
+
+    sealing = None
+
+    async def prune(self) -> tuple[str, ...]:
+        if self.refusal is not None:
+            raise self.refusal
+        return ("0123456789abcdef", "fedcba9876543210")
+
+
+async def test_dropped_keys() -> None:
+    turning = Turning()
+    async with running_api(keys=turning) as api:
+        await api.call("POST", "/keys/prune?message=as+every+year")
+        turning.refusal = KeysInUse("no key can be dropped")
+        assert (await api.call("POST", "/keys/prune")).status_code == 409
+        [entry] = await entries(api)
+        assert (entry["message"], entry["action"]) == ("as every year", "POST /api/v1/keys/prune")
+        assert entry["resources"] == [
+            {"kind": "Key", "name": name, "change": "deleted"}
+            for name in ("0123456789abcdef", "fedcba9876543210")
+        ]
+        assert await entries(api, "?resource=keys/0123456789abcdef") == [entry]
+        assert await entries(api, "?resource=keys/primary") == []
+
+
+async def test_dropped_keys_of_a_token_that_is_revoked_meanwhile() -> None:
+    turning = Turning()
+    async with running_api(keys=turning) as api:
+        admin = await holder(api, "admin", teams=["*"])
+
+        async def revoked() -> tuple[str, ...]:
+            await api.call("DELETE", f"/tokens/{admin.id}")
+            return ("0123456789abcdef",)
+
+        turning.prune = revoked  # type: ignore[method-assign]
+        await admin.call("POST", "/keys/prune")
+        [entry] = await entries(api, "?resource=keys/0123456789abcdef")
+        assert entry["actor"]["id"] == admin.id
 
 
 async def test_writes_that_are_no_requests_leave_no_entry(api: Api) -> None:

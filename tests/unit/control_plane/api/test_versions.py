@@ -47,15 +47,15 @@ def secret(snapshot: Snapshot) -> str:
 
 
 def test_each_secret_is_a_version_and_only_earlier_ones_are_kept_sealed() -> None:
-    snapshot = setting(Snapshot(), "one", "two", by="mina")
+    snapshot = setting(Snapshot(), "sk-one", "sk-two", by="mina")  # "-" is not in base64
     first, second = of(snapshot, KEY_A)
     assert (first.number, second.number) == (1, 2)
     assert (second.created, second.by) == ("2026-01-02T03:04:05Z", "mina")
     assert first.sealed is not None
     assert second.sealed is None
     record = snapshot.records["versions/a"].value
-    assert b"one" not in record
-    assert b"two" not in record
+    assert b"sk-one" not in record
+    assert b"sk-two" not in record
 
 
 def test_a_change_of_anything_else_is_no_version() -> None:

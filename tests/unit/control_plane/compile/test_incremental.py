@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from control_plane.compile import Compiler, GatewaySettings, units
-from control_plane.compile.model import PLAN, ROUTE, SECRET, TYPES, Compiled
+from control_plane.compile.model import PLAN, ROUTE, SECRET, TYPES, Compiled, Hold
 from control_plane.resources import Key, Resource, parse
 from tests.support.gateway import document
 
@@ -75,6 +75,55 @@ def test_edits_one_after_another_give_what_a_fresh_compiler_gives(seed: int) -> 
         assert (found.resources, found.aside) == (fresh.resources, fresh.aside)
         assert found.units.keys() == fresh.units.keys()
         resources = edit(resources, chance)
+
+
+def held(resources: Resources, chance: random.Random) -> dict[Key, Hold]:
+    """Up to three proxies and upstreams that a node has refused, or had."""
+    keys = sorted(key for key in resources if key.plural in ("proxies", "upstreams"))
+    return {
+        key: Hold(
+            "no", "node", chance.choice([closure(key, resources), None]), chance.random() < 0.7
+        )
+        for key in chance.sample(keys, chance.randrange(4))
+    }
+
+
+def closure(key: Key, resources: Resources) -> Resources | None:
+    """A resource with all that it names, and what that names; None if any of it is missing."""
+    found = {key}
+    for _ in range(2):
+        found.update(*(resources[k].references() for k in found & resources.keys()))
+    return {k: resources[k] for k in found} if found <= resources.keys() else None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_so_do_edits_while_some_are_set_aside(seed: int) -> None:
+    chance, resources, compiler = random.Random(seed), some(), Compiler(GatewaySettings())
+    holds: dict[Key, Hold] = {}
+    for revision in range(60):
+        if chance.random() < 0.2:
+            holds = held(resources, chance)
+        found = compiler.compile(revision, resources, holds)
+        fresh = Compiler(GatewaySettings()).compile(revision, resources, holds)
+        assert (found.resources, found.aside) == (fresh.resources, fresh.aside)
+        assert found.units.keys() == fresh.units.keys()
+        resources = edit(resources, chance)
+
+
+@pytest.mark.parametrize("serving", [True, False])
+def test_what_is_set_aside_does_not_make_others_changes_costly(serving: bool) -> None:
+    """Nothing goes through all resources but the look for what has changed."""
+    resources, compiler = some(), Compiler(GatewaySettings())
+    aside = Key("proxies", "p2")  # it uses no template
+    good = closure(aside, resources) if serving else None
+    holds = {aside: Hold("no", "node", good)}
+    assert compiler.compile(1, resources, holds).aside.keys() == {aside}
+    after = resources | by_key(template(1, "other"))
+    with mock.patch.object(units.Units, "forget") as everything:
+        found = compiler.compile(2, after, {aside: Hold("no", "node", good)})
+    assert not everything.called
+    fresh = Compiler(GatewaySettings()).compile(2, after, holds)
+    assert (found.resources, found.aside) == (fresh.resources, fresh.aside)
 
 
 def changed(before: Compiled, after: Compiled) -> dict[str, set[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from control_plane.compile import Unit
-from control_plane.isolate.culprits import LONGEST, culprits
+from control_plane.isolate.culprits import LONGEST, Findings, culprits
 from control_plane.isolate.validate import ValidatorError
 from control_plane.resources import Key
 
@@ -30,7 +30,7 @@ class Offline:
 
 
 async def test_those_that_are_not_taken() -> None:
-    assert await culprits(UNITS, Offline("b", "d")) == [Key("proxies", "b"), Key("proxies", "d")]
+    assert await culprits(UNITS, Offline("b", "d")) == Findings(keys("b", "d"))
 
 
 @pytest.mark.parametrize("offline", [None, Offline(error=True), Offline()])
@@ -43,8 +43,19 @@ async def test_when_the_time_is_up_only_the_cleared_are_let_go() -> None:
     times = clock(0, 1, 2, LONGEST + 1)
     offline = Offline("d")
     found = await culprits(UNITS, offline, lambda: next(times))
-    assert found == [Key("proxies", "c"), Key("proxies", "d")]
+    assert found == Findings(keys(), uncleared=keys("c", "d"))
     assert offline.asked == 2
+
+
+async def test_who_is_known_to_be_at_fault_by_then_is_told_from_the_rest() -> None:
+    """`a` is good and the two of them are not: so `b` need not be asked."""
+    times = clock(0, 1, 2, 3, LONGEST + 1)
+    found = await culprits(UNITS, Offline("b", "d"), lambda: next(times))
+    assert found == Findings(keys("b"), uncleared=keys("c", "d"))
+
+
+def keys(*names: str) -> frozenset[Key]:
+    return frozenset(Key("proxies", name) for name in names)
 
 
 def clock(*times: float) -> Iterator[float]:

@@ -109,3 +109,32 @@ def test_a_nodes_words_are_kept_short_and_without_secrets() -> None:
     reason = scene.isolation.holds(scene.snapshot)[A].reason
     assert "canary-secret" not in reason
     assert len(reason) < 1200
+
+
+@pytest.mark.parametrize("start", [True, False])
+async def test_who_was_not_cleared_in_time_stays_aside_under_words_of_its_own(
+    start: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("control_plane.isolate.culprits.LONGEST", -1.0)
+    scene = Scene()
+    good = scene.write(*pair("c"))
+    scene.good = None if start else good
+    target = scene.write(*pair("a"), *pair("b", "bad-route"))
+    refusal = scene.refuse(target, ROUTE)
+    assert await scene.isolation.examine(refusal, lambda: scene.snapshot)
+    holds = scene.isolation.holds(scene.snapshot)
+    assert {A, B} <= holds.keys()
+    assert all(hold.certain for hold in holds.values())
+    words = "gateway refused it among others, and it was not cleared in time: no"
+    assert {hold.reason for hold in holds.values()} == {words}
+
+
+async def test_a_refusal_that_is_never_examined_leaves_nothing_behind() -> None:
+    """Else a later one in its place in memory would be taken for it."""
+    scene = Scene()
+    scene.good = scene.write(*pair("c"))
+    target = scene.write(*pair("a"), *pair("b", "bad-route"))
+    refusal = scene.refuse(target, ROUTE)
+    assert scene.isolation._cases
+    del refusal
+    assert not scene.isolation._cases

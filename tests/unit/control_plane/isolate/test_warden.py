@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from control_plane.compile import LISTENER, PLAN
+from control_plane.compile import LISTENER, PLAN, Compiled
 from control_plane.resources import Key
-from control_plane.store import StoreUnavailable
+from control_plane.store import Snapshot, StoreUnavailable
 from tests.support.api import MemoryStore
 from tests.support.isolation import Node, Offline, World, is_bad, pair, running, until, write
 
@@ -323,3 +323,45 @@ async def test_a_fault_of_the_examination_costs_one_revision_and_not_the_process
         await write(world.store, *pair("d"))
         await world.settle()
         assert b"/p/d" in node.routes
+
+
+async def test_what_was_ready_at_the_moment_of_a_refusal_is_not_offered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next revision, of somebody else, was made without knowing what is bad about this one."""
+    async with running(validator=Offline()) as world:
+        node = Node(world.hub)
+        await write(world.store, *pair("a"))
+        await world.settle()
+        node.silent = True
+        bad = await write(world.store, *pair("b", "bad-route"))
+        await world.loop.wait_for(bad, 10)
+        found = world.isolation.found
+
+        def refused_just_then(compiled: Compiled, good: Compiled | None, now: Snapshot) -> bool:
+            news = found(compiled, good, now)
+            node.speak_at_once()
+            return news
+
+        monkeypatch.setattr(world.isolation, "found", refused_just_then)
+        await write(world.store, *pair("c"))
+        await world.settle()
+        assert b"/p/c" in node.routes
+        assert world.aside == {"proxies/b"}
+        assert sum(node.refused.values()) == 1
+
+
+@pytest.mark.parametrize("type_url", [PLAN, LISTENER])
+async def test_a_nodes_name_and_words_make_no_lines_in_the_log(
+    type_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a plan it is known who is to blame, of a listener nobody is."""
+    async with running(validator=Offline()) as world:
+        node = Node(world.hub, "gate\nway")
+        node.words = "no\nERROR forged \u2028\x1b[31m"
+        node.dislikes = lambda xds: xds.type_url == type_url
+        revision = await write(world.store, *pair("a"))
+        await world.loop.wait_for(revision, 10)
+        await until(lambda: bool(world.aside) or world.state(revision) == "rejected", world.state)
+    assert any(r"gate\nway" in record.getMessage() for record in caplog.records)
+    assert all(record.getMessage().isprintable() for record in caplog.records)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.resources import Key, Resource, check_graph, parse, users_of
+from control_plane.resources import Key, Resource, check_graph, parse
 
 
 def make(kind: str, name: str, spec: dict[str, Any], **more: Any) -> Resource:
@@ -115,10 +115,3 @@ def test_a_host_may_be_narrowed_to_a_port() -> None:
         {"type": "bearer", "secret": "s", "allowedHosts": ["api.openai.com:8443"]},
     )
     assert check_graph(graph(narrow, OPENAI))
-
-
-def test_users_of() -> None:
-    resources = graph(KEY, OPENAI, TEMPLATE, PROXY)
-    assert users_of(KEY.key, resources) == (OPENAI.key,)
-    assert users_of(OPENAI.key, resources) == (PROXY.key,)
-    assert users_of(PROXY.key, resources) == ()

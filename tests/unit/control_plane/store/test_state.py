@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -448,3 +449,17 @@ class TestRestored:
         snapshot = listed(self.restored(synced(etcd)), other, cluster)
         assert snapshot is not None
         assert content(snapshot) == {"a": "2"}
+
+
+def test_problems_can_be_read_while_a_thread_finds_more() -> None:
+    state = ReflectorState(LAYOUT, decode)
+
+    class Meanwhile:
+        @property
+        def key(self) -> str:
+            state._problems[b"more"] = state._problems[b"first"]
+            return "first"
+
+    first: Any = Meanwhile()
+    state._problems[b"first"] = first
+    assert list(state.problems) == ["first"]

@@ -78,6 +78,7 @@ def test_a_value_is_not_in_a_repr() -> None:
             "full",
         ),
         ("PERMISSION_DENIED", "etcdserver: permission denied", _wire.Refused, "rights"),
+        ("UNKNOWN", "auth: permission denied", _wire.Refused, "rights"),  # of maintenance
         ("UNAUTHENTICATED", "etcdserver: invalid auth token", _wire.Refused, "rights"),
         ("DEADLINE_EXCEEDED", "", StoreUnavailable, "in time"),
         ("UNAVAILABLE", "etcdserver: no leader", StoreUnavailable, "no leader"),

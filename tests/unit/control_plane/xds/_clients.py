@@ -60,8 +60,8 @@ def proxies(revision: int, *wirings: str, edit: str = "", bad: Iterable[str] = (
 class Client:
     """One client of one variant; subclasses say what it asks for."""
 
-    def __init__(self, core: Core, name: str, variant: Variant) -> None:
-        self.core, self.node, self.variant = core, Node(name), variant
+    def __init__(self, core: Core, name: str, variant: Variant, cluster: str = "") -> None:
+        self.core, self.node, self.variant = core, Node(name, cluster), variant
         self.cache: dict[str, dict[str, XdsResource]] = {}
         self.number = 0
         self.now = 0.0

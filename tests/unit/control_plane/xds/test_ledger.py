@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from control_plane.compile.model import CLUSTER, PLAN
 from control_plane.xds.core import Core
-from control_plane.xds.ledger import MAX_ABSENT, NodeRevision
+from control_plane.xds.ledger import MAX_ABSENT, WORKERS, NodeRevision
 from tests.unit.control_plane.xds._clients import EnvoyClient, WorkerClient, proxies
 
 
@@ -164,3 +164,16 @@ def test_two_refusals_of_a_revision_are_judged_one_by_one() -> None:
     assert core.ledger.status(2).state == "pending"
     core.ledger.judge(2, isolated=False)
     assert core.ledger.status(2).state == "rejected"
+
+
+def test_what_only_workers_have_is_not_live() -> None:
+    """Nobody would serve a call with it: an Envoy must have it, too."""
+    core = core_with("a")
+    worker = WorkerClient(core, "worker", "delta", cluster=WORKERS)
+    worker.drain()
+    status = core.ledger.status(1)
+    assert (status.state, status.nodes["worker"].state) == ("pending", "applied")
+    envoy = EnvoyClient(core, "envoy", "delta")
+    envoy.drain()
+    worker.drain()
+    assert core.ledger.status(1).state == "applied"

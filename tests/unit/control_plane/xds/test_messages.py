@@ -10,7 +10,7 @@ from control_plane.xds.delta import DeltaRequest
 from control_plane.xds.errors import BadNodeId, BadRequest, NoNode, NotAMessage, NoType, TooMuch
 from control_plane.xds.messages import MAX_NODE_ID, read, require_node, write
 from control_plane.xds.sotw import SotwRequest
-from control_plane.xds.stream import Node, Variant
+from control_plane.xds.stream import Node, Variant, Worker
 from control_plane.xds.subscription import Response
 from tests.unit.control_plane.xds._clients import resource
 
@@ -59,6 +59,20 @@ def test_a_first_request_without_a_node() -> None:
     message = pb.DiscoveryRequest(type_url=CLUSTER).SerializeToString()
     with pytest.raises(NoNode, match=r"node\.id"):
         require_node(read("sotw", message))
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_socket_whose_path_no_envoy_takes(fits: bool) -> None:
+    path = "/" + "ü" * 53 + ("" if fits else "x")
+    message = pb.DiscoveryRequest(type_url=CLUSTER)
+    message.node.id = "me"
+    message.node.metadata.update({"naru": {"ext_proc": [{"id": "w", "path": path}]}})
+    if fits:
+        found = read("sotw", message.SerializeToString()).node
+        assert found == Node("me", workers=(Worker("w", path),))
+        return
+    with pytest.raises(TooMuch, match="107 bytes in the path"):
+        read("sotw", message.SerializeToString())
 
 
 def test_responses() -> None:

@@ -267,6 +267,7 @@ def test_status_shows_what_is_set_aside_and_that_etcd_is_away(plane: ControlPlan
     status["store"] = {"trouble": "etcd at h:1 cannot be reached"}
     plane.on("GET", "/api/v1/status", 200, status)
     output = naru(plane, "status").output
+    assert output.startswith("Revision 10: applied, with 1 set aside\n")
     assert "Nothing can be written: etcd at h:1 cannot be reached" in output
     (row,) = [line for line in output.splitlines() if line.startswith("proxies/menu")]
     assert row.split()[:2] == ["proxies/menu", "9"]
