@@ -20,6 +20,8 @@ from ext_proc.errors import (
     UnknownVariable,
 )
 
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+"""All that a `$schema` may name, at any depth."""
 MAX_NODES: Final = 1_000
 """Objects and lists of a schema, all together; checking a value can visit each of them."""
 MAX_ENUM: Final = 500
@@ -54,7 +56,7 @@ class Variables:
     __slots__ = ("_defaults", "_known", "_validator")
 
     def __init__(self, schema: Mapping[str, Any], used: Iterable[str]) -> None:
-        _bounded(schema)
+        bounded(schema)
         names = sorted(used)
         effective = _closed(schema) if schema else _required(names)
         properties = effective.get("properties", {})
@@ -66,7 +68,7 @@ class Variables:
             for name, value in properties.items()
             if isinstance(value, dict) and "default" in value
         }
-        self._validator = _validator(effective)
+        self._validator = compiled(effective)
 
     def complete(self, given: dict[str, Any]) -> dict[str, Any]:
         """The variables with defaults filled in, if the schema takes them.
@@ -130,9 +132,14 @@ def _expectation(problem: jsonschema_rs.ValidationError) -> str:
     return f"{inside} must fit {keyword} {constraint}."
 
 
-def _bounded(schema: Mapping[str, Any]) -> None:
+def bounded(schema: Mapping[str, Any]) -> None:
     """A schema whose check takes time by its size alone: without references, whose expansion can
-    be exponentially larger, and not large itself."""
+    be exponentially larger, and not large itself. To be called before any library sees the schema:
+    jsonschema_rs fetches what `$schema` names, from the network and from files.
+
+    Raises:
+        PlanRejected: it is not such a schema.
+    """
     nodes = 0
     stack: list[Any] = [schema]
     while stack:
@@ -143,6 +150,8 @@ def _bounded(schema: Mapping[str, Any]) -> None:
         if isinstance(node, Mapping):
             if "$ref" in node or "$dynamicRef" in node:
                 raise PlanRejected("variables: $ref cannot be used; write the schema out")
+            if node.get("$schema", DIALECT) != DIALECT:
+                raise PlanRejected(f"variables: $schema may only be {DIALECT}")
             enum = node.get("enum")
             if isinstance(enum, list) and (
                 len(enum) > MAX_ENUM or any(isinstance(value, (dict, list)) for value in enum)
@@ -182,7 +191,8 @@ def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {**schema, ("unevaluatedProperties" if nested else "additionalProperties"): False}
 
 
-def _validator(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
+def compiled(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
+    """The validator of a schema that is `bounded`; raises PlanRejected."""
     try:
         return jsonschema_rs.Draft202012Validator(
             schema, pattern_options=_REGEX, retriever=_refuse_to_fetch
