@@ -9,10 +9,12 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from pydantic import ValidationError
 
 from control_plane.resources.template import TemplateSpec
+from ext_proc._schema import MAX_NODES, MAX_PATTERNS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PLACES = ("top", "properties", "items", "$defs", "default")
@@ -80,3 +82,48 @@ def test_a_schema_makes_nobody_read_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["top", "properties"])
 def test_a_schema_may_name_its_dialect(place: str) -> None:
     assert spec(asking(place, DIALECT)).variables
+
+
+def patterned(count: int, keyword: str, regex: str = "x") -> dict[str, Any]:
+    if keyword == "patternProperties":
+        a: dict[str, Any] = {keyword: {f"{regex}{i}": {} for i in range(count)}}
+    else:
+        a = {"allOf": [{keyword: f"{regex}{i}"} for i in range(count)]}
+    return {"type": "object", "properties": {"a": a}}
+
+
+@pytest.mark.parametrize("keyword", ["pattern", "patternProperties"])
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_number_of_patterns_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, keyword: str, more: int
+) -> None:
+    seen = _count_compiled(monkeypatch)
+    schema = patterned(MAX_PATTERNS + more, keyword)
+    if more:
+        with pytest.raises(ValidationError, match=r"variables: pattern and .* may hold 32 "):
+            spec(schema)
+    else:
+        spec(schema)
+    assert bool(seen) is not bool(more)
+
+
+def test_the_size_of_a_schema_is_judged_before_it_is_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = _count_compiled(monkeypatch)
+    with pytest.raises(ValidationError, match=r"may hold 1,000 objects"):
+        spec({"type": "object", "properties": {f"a{i}": {} for i in range(MAX_NODES)}})
+    assert seen == []
+
+
+def test_a_pattern_that_compiles_to_much_is_refused() -> None:
+    with pytest.raises(ValidationError, match="variables: "):
+        spec(patterned(1, "pattern", r"\pL{24}N"))
+    assert spec(patterned(1, "pattern", r"^[\w .,-]{1,64}$")).variables
+
+
+def _count_compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    seen: list[Any] = []
+    check = jsonschema_rs.meta.validate
+    monkeypatch.setattr(jsonschema_rs.meta, "validate", lambda s: (seen.append(s), check(s)))
+    return seen
