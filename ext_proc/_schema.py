@@ -20,16 +20,22 @@ from ext_proc.errors import (
     UnknownVariable,
 )
 
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+"""All that a `$schema` may name, at any depth."""
 MAX_NODES: Final = 1_000
 """Objects and lists of a schema, all together; checking a value can visit each of them."""
 MAX_ENUM: Final = 500
 """Values of one `enum`: a value is compared with each."""
+MAX_PATTERNS: Final = 32
+"""Regular expressions of a schema, all together: of `pattern`, and names in `patternProperties`."""
+MAX_MATCHED: Final = 4 << 20
+"""Bytes of the variables' text × regular expressions: each may read all of it."""
 MAX_VALUES: Final = 10_000
 """Values of all variables together, those inside of others included."""
 MAX_CONSTRAINT = 200
 """The longest constraint that a message repeats, in characters of JSON."""
 
-_REGEX = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 20)
+_REGEX = jsonschema_rs.RegexOptions(size_limit=64 << 10, dfa_size_limit=1 << 20)
 _NESTING = ("$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas")
 _SHOWN = frozenset((
     "const", "enum", "exclusiveMaximum", "exclusiveMinimum", "format", "maxItems", "maxLength",
@@ -51,10 +57,11 @@ class Variables:
             `$ref`) or a regular expression that cannot be matched in linear time.
     """
 
-    __slots__ = ("_defaults", "_known", "_validator")
+    __slots__ = ("_defaults", "_known", "_most_text", "_validator")
 
     def __init__(self, schema: Mapping[str, Any], used: Iterable[str]) -> None:
-        _bounded(schema)
+        patterns = bounded(schema)
+        self._most_text = MAX_MATCHED // patterns if patterns else None
         names = sorted(used)
         effective = _closed(schema) if schema else _required(names)
         properties = effective.get("properties", {})
@@ -66,7 +73,7 @@ class Variables:
             for name, value in properties.items()
             if isinstance(value, dict) and "default" in value
         }
-        self._validator = _validator(effective)
+        self._validator = compiled(effective)
 
     def complete(self, given: dict[str, Any]) -> dict[str, Any]:
         """The variables with defaults filled in, if the schema takes them.
@@ -79,6 +86,12 @@ class Variables:
                 f"The variables may hold {MAX_VALUES:,} values, all together.", param="variables"
             )
         variables = {**self._defaults, **given}
+        if self._most_text is not None and _text(variables) > self._most_text:
+            raise InvalidVariable(
+                f"The variables may hold {self._most_text:,} bytes of text, all together, as their "
+                "schema has regular expressions.",
+                param="variables",
+            )
         if not self._validator.is_valid(variables):
             self._refuse(variables)
         return variables
@@ -130,10 +143,18 @@ def _expectation(problem: jsonschema_rs.ValidationError) -> str:
     return f"{inside} must fit {keyword} {constraint}."
 
 
-def _bounded(schema: Mapping[str, Any]) -> None:
+def bounded(schema: Mapping[str, Any]) -> int:
     """A schema whose check takes time by its size alone: without references, whose expansion can
-    be exponentially larger, and not large itself."""
-    nodes = 0
+    be exponentially larger, and not large itself. To be called before any library sees the schema:
+    jsonschema_rs fetches what `$schema` names, from the network and from files.
+
+    Returns:
+        How many regular expressions it holds.
+
+    Raises:
+        PlanRejected: it is not such a schema.
+    """
+    nodes = patterns = 0
     stack: list[Any] = [schema]
     while stack:
         node = stack.pop()
@@ -143,6 +164,14 @@ def _bounded(schema: Mapping[str, Any]) -> None:
         if isinstance(node, Mapping):
             if "$ref" in node or "$dynamicRef" in node:
                 raise PlanRejected("variables: $ref cannot be used; write the schema out")
+            if node.get("$schema", DIALECT) != DIALECT:
+                raise PlanRejected(f"variables: $schema may only be {DIALECT}")
+            patterns += _patterns(node)
+            if patterns > MAX_PATTERNS:
+                raise PlanRejected(
+                    f"variables: pattern and patternProperties may hold {MAX_PATTERNS} regular "
+                    "expressions, all together"
+                )
             enum = node.get("enum")
             if isinstance(enum, list) and (
                 len(enum) > MAX_ENUM or any(isinstance(value, (dict, list)) for value in enum)
@@ -150,6 +179,27 @@ def _bounded(schema: Mapping[str, Any]) -> None:
                 raise PlanRejected(f"variables: an enum may hold {MAX_ENUM} plain values")
         inside = node.values() if isinstance(node, Mapping) else node
         stack.extend(value for value in inside if isinstance(value, (dict, list)))
+    return patterns
+
+
+def _patterns(node: Mapping[str, Any]) -> int:
+    named = node.get("patternProperties")
+    return isinstance(node.get("pattern"), str) + (len(named) if isinstance(named, dict) else 0)
+
+
+def _text(value: object) -> int:
+    """Bytes of all strings of a value, the names in its objects included."""
+    stack, size = [value], 0
+    while stack:
+        node = stack.pop()
+        if isinstance(node, str):
+            size += len(node.encode(errors="replace"))
+        elif isinstance(node, dict):
+            stack.extend(node)
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+    return size
 
 
 def _holds_more(value: object, limit: int) -> bool:
@@ -182,7 +232,8 @@ def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {**schema, ("unevaluatedProperties" if nested else "additionalProperties"): False}
 
 
-def _validator(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
+def compiled(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
+    """The validator of a schema that is `bounded`; raises PlanRejected."""
     try:
         return jsonschema_rs.Draft202012Validator(
             schema, pattern_options=_REGEX, retriever=_refuse_to_fetch

@@ -11,6 +11,8 @@ from pydantic import Field, field_validator, model_validator
 from control_plane.resources import _prompt_language
 from control_plane.resources._base import Part, Resource
 from control_plane.resources.proxy import Params
+from ext_proc import _schema as schemas
+from ext_proc.errors import PlanRejected
 
 MOST_CONTENT: Final = 64 * 1024
 """Characters of all messages of a template together."""
@@ -76,27 +78,15 @@ def _schema_problems(schema: dict[str, Any]) -> Iterator[str]:
         return
     if schema.get("type") != "object" or not isinstance(schema.get("properties"), dict):
         yield 'must be the schema of an object: {"type": "object", "properties": {…}}'
-    elif any(_references(schema)):
-        yield "$ref cannot be used; write the schema out"
-    else:
-        try:
-            jsonschema_rs.meta.validate(schema)
-            jsonschema_rs.Draft202012Validator(
-                schema, pattern_options=jsonschema_rs.RegexOptions(size_limit=1 << 20)
-            )
-        except (ValueError, jsonschema_rs.ReferencingError) as error:
-            yield f"not a JSON Schema: {str(error).splitlines()[0]}"
-
-
-def _references(node: object) -> Iterator[str]:
-    stack = [node]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            yield from (str(item[key]) for key in ("$ref", "$dynamicRef") if key in item)
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
+        return
+    try:
+        schemas.bounded(schema)
+        jsonschema_rs.meta.validate(schema)
+        schemas.compiled(schema)
+    except PlanRejected as error:
+        yield str(error)
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        yield f"not a JSON Schema: {str(error).splitlines()[0]}"
 
 
 class Template(Resource):

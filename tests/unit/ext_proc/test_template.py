@@ -166,6 +166,16 @@ def test_patterns_take_linear_time() -> None:
     assert time.perf_counter() - begin < 1
 
 
+@pytest.mark.parametrize("given", ["x" * 1024, "é" * 512, {"x" * 1024: 1}, [["x" * 512] * 2]])
+def test_patterns_read_a_bounded_text(monkeypatch: pytest.MonkeyPatch, given: Any) -> None:
+    monkeypatch.setattr("ext_proc._schema.MAX_MATCHED", 2 * 1024)  # and "a" is one byte more
+    schema = _schema(a={"allOf": [{"pattern": "x"}, {"patternProperties": {"x": {}}}]})
+    with pytest.raises(InvalidVariable, match=r"may hold 1,024 bytes of text"):
+        render("{{ a }}", schema=schema, a=given)
+    assert render("{{ a }}", schema=_schema(a={}), a=given)
+    assert render("{{ a }}", schema=schema, a="x" * 1023)
+
+
 @pytest.mark.parametrize("source", ["{{ a", "{% if a %}", "{{ a }", "{% for %}{% endfor %}"])
 def test_a_message_that_does_not_parse_is_refused(source: str) -> None:
     with pytest.raises(PlanRejected):
