@@ -52,6 +52,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.asked_again: dict[str, set[str]] = {t: set() for t in self.types}
         self.first = set(self.types)
         self.refused: dict[str, set[str]] = {t: set() for t in self.types}
+        self.kept: set[str] = set()  # types of which it has refused to lose something
 
     @rule(which=which, table=tables)
     def change(self, which: int, table: dict[str, str]) -> None:
@@ -139,6 +140,7 @@ class AnyOrder(RuleBasedStateMachine):
         """The client may have restarted, and lost what it had."""
         if not keeps or self.peer.variant == "sotw":
             self.cache = {t: {} for t in self.types}
+            self.kept.clear()
         self.peer.join()
         self._forget_stream()
 
@@ -173,6 +175,8 @@ class AnyOrder(RuleBasedStateMachine):
         have = self.cache[type_url]
         if self.peer.variant == "sotw" and type_url not in FULL_STATE:
             have = {name: body for name, body in have.items() if name in table}
+        if type_url in self.kept:  # what is refused is not said again, and this has no other name
+            have = {name: body for name, body in have.items() if name in expected}
         if type_url not in self.first:
             assert have == expected, type_url
 
@@ -181,7 +185,10 @@ class AnyOrder(RuleBasedStateMachine):
         if refuse:
             self.asked_again[type_url] |= set(heard.bodies)
             self.refused[type_url] |= heard.bodies.keys() | set(heard.removed)
+            if self.peer.variant == "sotw" and type_url in FULL_STATE:
+                self.kept.add(type_url)
         else:
+            self.kept.discard(type_url)
             cache = self.cache[type_url]
             if self.peer.variant == "sotw" and type_url in FULL_STATE:
                 cache.clear()
