@@ -29,7 +29,7 @@ MAX_ENUM: Final = 500
 MAX_PATTERNS: Final = 32
 """Regular expressions of a schema, all together: of `pattern`, and names in `patternProperties`."""
 MAX_MATCHED: Final = 512 << 10
-"""Bytes of the variables' text × regular expressions: each may read all of it, about 2 µs a byte."""
+"""Bytes of the variables' text × regular expressions: each may read all of it, in 2 µs a byte."""
 MAX_VALUES: Final = 10_000
 """Values of all variables together, those inside of others included."""
 MAX_CONSTRAINT = 200
