@@ -146,6 +146,14 @@ def enter(caller: Caller, area: Area) -> None:
         _refuse([Problem(area, f"is not for {_roles(caller)}", mend)])
 
 
+def writes(who: Asking, plural: str) -> None:
+    """Raises Forbidden if no role of the caller may write the kind: his body is never parsed."""
+    if not access.grants(who.caller, "write", plural):
+        needed = " or ".join(access.roles_with("write", plural))
+        message = f"{_roles(who.caller)} may not write {plural}"
+        _refuse([Problem(plural, message, f"Use a token with the role {needed}")])
+
+
 def _judge(state: State, caller: Caller, intent: Intent, snapshot: Snapshot) -> Iterator[Problem]:
     key, stored = intent.key, snapshot.stored.get(intent.key)
     where = intent.field or str(key)

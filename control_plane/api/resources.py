@@ -80,6 +80,7 @@ def _add_writes(routes: APIRouter, state: State) -> None:
         request: Request, who: Who, kind: Kind, name: Name, options: Options, expected: Expected
     ) -> Response:
         key = Key(kind.plural, name)
+        _access.writes(who, key.plural)
         resource = await _body.read(request, understand)
         _changes.must_be(key, resource)
         wanted = _access.of_document(resource)
@@ -97,6 +98,7 @@ def _add_writes(routes: APIRouter, state: State) -> None:
         request: Request, who: Who, kind: Kind, name: Name, options: Options, expected: Expected
     ) -> Response:
         key = Key(kind.plural, name)
+        _access.writes(who, key.plural)
         document = await _body.read(request, _documents.one, PATCH_MEDIA_TYPES)
         wanted = _access.of_patch(key, document)
         return await _write(

@@ -469,3 +469,15 @@ class TestWhatIsTold:
         api.store.problems = {"x": StoredProblem("credentials/lost", 3, "wrong_kek", "another")}
         assert "lost" not in (await dev.call("GET", "/status")).text
         assert "lost" in (await api.call("GET", "/status")).text
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_the_body_of_who_may_not_write_is_not_parsed(
+    world: tuple[Api, dict[str, As]], method: str
+) -> None:
+    _, holders = world
+    headers = {"content-type": "application/json"}
+    answer = await holders["viewer"].call(
+        method, "/templates/t", content=b"{not json", headers=headers
+    )
+    assert answer.status_code == 403, answer.text

@@ -125,5 +125,10 @@ def test_a_pattern_that_compiles_to_much_is_refused() -> None:
 def _count_compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     seen: list[Any] = []
     check = jsonschema_rs.meta.validate
-    monkeypatch.setattr(jsonschema_rs.meta, "validate", lambda s: (seen.append(s), check(s)))
+
+    def counting(schema: Any) -> None:
+        seen.append(schema)
+        check(schema)
+
+    monkeypatch.setattr(jsonschema_rs.meta, "validate", counting)
     return seen
