@@ -22,6 +22,7 @@ from control_plane.store import (
     Limits,
     Rotation,
     Store,
+    WrongKek,
     rotation,
 )
 from tests.support.documents import KEY_A, credential, upstream
@@ -219,14 +220,32 @@ async def test_what_no_key_opens_is_counted_and_holds_nothing_up(
     shared_etcd: EtcdProcess, prefix: str, path: Path
 ) -> None:
     lost = Kek(bytes([9] * 32))
+    key = f"{prefix}/resources/credentials/a"
     async with replica(shared_etcd, prefix, KeksFromText(lost.to_base64())) as (store, _):
         await put(store, credential("a", "s"))
+    sealed = shared_etcd.ctl("get", key, "--print-value-only").rstrip("\n")
+    shared_etcd.ctl("del", key)
     async with replica(shared_etcd, prefix, KekFile(path)) as (store, rotation):
         await put(store, credential("b", "s"))
+        shared_etcd.ctl("put", key, stdin=sealed)
+        await until(lambda: "credentials/a" in store.reflector.problems)
         progress = await rotation.rotate()
         assert (progress.resealed, progress.left, progress.unreadable) == (1, 0, 1)
         second = await rotation.rotate()
         assert second.primary != progress.primary, "it does not keep the next one from beginning"
+
+
+async def test_with_a_key_that_opens_nothing_no_secret_is_written(
+    shared_etcd: EtcdProcess, prefix: str, path: Path
+) -> None:
+    """It would be sealed with a key that the other control planes may not have."""
+    other = Kek(bytes([9] * 32))
+    async with replica(shared_etcd, prefix, KeksFromText(other.to_base64())) as (store, _):
+        await put(store, credential("a", "s"))
+    async with replica(shared_etcd, prefix, KekFile(path)) as (store, _):
+        with pytest.raises(WrongKek, match="NARU_KEK_FILE"):
+            await put(store, credential("b", "s"))
+        assert not store.snapshot.stored
 
 
 async def test_a_key_that_comes_late_opens_what_it_sealed(
