@@ -10,12 +10,11 @@ import argparse
 import asyncio
 import json
 import logging
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from ext_proc.process import say_ready
 from ext_proc.tls import TlsFiles
 from ext_proc.worker import WorkerSettings, run_worker
 
@@ -37,7 +36,7 @@ def serve(settings: WorkerSettings, ready_fd: int | None) -> None:
         OSError: it cannot listen.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    asyncio.run(run_worker(settings, ready=_say(ready_fd)))
+    asyncio.run(run_worker(settings, ready=say_ready(ready_fd)))
 
 
 def read_settings(text: str) -> WorkerSettings:
@@ -46,15 +45,6 @@ def read_settings(text: str) -> WorkerSettings:
     values |= {name: Path(values[name]) for name in _PATHS if values.get(name)}
     values["tls"] = TlsFiles.read(values.get("tls"))
     return WorkerSettings(**values)
-
-
-def _say(descriptor: int | None) -> Callable[[], None]:
-    def ready() -> None:
-        if descriptor is not None:
-            with os.fdopen(descriptor, "wb") as reader:
-                reader.write(b"\n")
-
-    return ready
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from ext_proc._snapshot import Snapshot
 from ext_proc.ads import PLAN, SECRET, DeltaClient
 from ext_proc.errors import SnapshotRefused
 from ext_proc.plans import PlanTable
+from ext_proc.process import stop_on_signals
 from ext_proc.sealed import Keeper, read_key
 from ext_proc.stream import RequestStream
 from ext_proc.tls import TlsFiles
@@ -92,7 +92,7 @@ async def run_worker(
     """
     if stop is None:
         stop = asyncio.Event()
-        _on_signals(stop)
+        stop_on_signals(stop)
     listener = None if settings.listener is None else adopt(settings.listener)
     holder = Holder()
     transport = TRANSPORTS[settings.transport](holder.open)
@@ -213,9 +213,3 @@ async def _background(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> A
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-
-
-def _on_signals(stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)

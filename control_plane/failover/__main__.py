@@ -9,13 +9,12 @@ import argparse
 import asyncio
 import json
 import logging
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from control_plane.failover._process import FailoverSettings, run
+from ext_proc.process import say_ready
 from ext_proc.tls import TlsFiles
 
 _PATHS: Final = ("socket", "state_file", "key_file")
@@ -36,7 +35,7 @@ def serve(settings: FailoverSettings, ready_fd: int | None = None) -> None:
         OSError: it cannot listen.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    asyncio.run(run(settings, ready=_say(ready_fd)))
+    asyncio.run(run(settings, ready=say_ready(ready_fd)))
 
 
 def read_settings(text: str) -> FailoverSettings:
@@ -44,15 +43,6 @@ def read_settings(text: str) -> FailoverSettings:
     values: dict[str, Any] = json.loads(text)
     values["tls"] = TlsFiles.read(values.get("tls"))
     return FailoverSettings(**(values | {name: Path(values[name]) for name in _PATHS}))
-
-
-def _say(descriptor: int | None) -> Callable[[], None]:
-    def ready() -> None:
-        if descriptor is not None:
-            with os.fdopen(descriptor, "wb") as reader:
-                reader.write(b"\n")
-
-    return ready
 
 
 if __name__ == "__main__":

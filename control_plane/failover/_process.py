@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from control_plane.failover._snapshot import Snapshot
 from control_plane.xds import SERVER_OPTIONS, Gate, Hub
 from ext_proc import ads_grpc
 from ext_proc.errors import SnapshotRefused
+from ext_proc.process import stop_on_signals
 from ext_proc.sealed import Keeper, SealedFile, read_key
 from ext_proc.tls import TlsFiles
 
@@ -76,7 +76,7 @@ async def run(
     """
     if stop is None:
         stop = asyncio.Event()
-        _on_signals(stop)
+        stop_on_signals(stop)
     failover = _Failover(settings)
     await failover.restore()
     server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(failover.gate,))
@@ -241,9 +241,3 @@ async def _background(
     for error in ended:
         if error is not None and not isinstance(error, asyncio.CancelledError):
             raise error
-
-
-def _on_signals(stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
